@@ -1,0 +1,1 @@
+"""Offline preparation: raw captions, splits and features to one dataset."""

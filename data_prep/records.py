@@ -1,0 +1,102 @@
+"""The one record type, and what every reader returns."""
+
+from collections.abc import Iterable
+import dataclasses
+import re
+
+SPLITS = ('train', 'validation', 'test')
+
+# A two-digit folder is part of the name in IAPR TC-12 ('00/25'); every other
+# folder only says where somebody keeps the files.
+_KEY = re.compile(
+  r'(?:^|.*/)((?:\d\d/)?[^/]+?)(?:\.(?:jpe?g|png|gif|bmp|tiff?|webp|eng))?$',
+  re.IGNORECASE | re.DOTALL,
+)
+
+
+def image_key(name: str) -> str:
+  """Reduce an image's name to what identifies it, however it was spelled.
+
+  Captions, split lists and feature files name the same image as ``25.jpg``,
+  ``images/00/25.jpg`` or ``00/25``.  The key is the file name without an
+  image extension, with the two-digit folder before it if there is one.
+
+  Args:
+    name: an image's name, with or without folders and extension.
+
+  Returns:
+    The key under which captions, splits and features meet.
+  """
+  name = name.strip().replace('\\', '/')
+  match = _KEY.match(name)
+  return match[1] if match else name
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """An image and its sentences: one record of the dataset.
+
+  Attributes:
+    image_id: the image's name as the captions spell it.
+    captions: its sentences as people wrote them, at least one.
+  """
+
+  image_id: str
+  captions: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Oddity:
+  """Something in the raw data that is worth a line in the report.
+
+  Attributes:
+    what: what is odd, read before a count ('images in no split').
+    names: the images or lines that are concerned.
+  """
+
+  what: str
+  names: tuple[str, ...]
+
+  @property
+  def count(self) -> int:
+    """How many images or lines are concerned."""
+    return len(self.names)
+
+  def __str__(self) -> str:
+    first = ', '.join(self.names[:3])
+    more = ', ...' if self.count > 3 else ''
+    return f'{self.what}: {self.count:,} ({first}{more})'
+
+
+@dataclasses.dataclass
+class RawDataset:
+  """What a reader found, before any check.
+
+  Attributes:
+    captions: image id -> its sentences, in the order of the files.
+    splits: 'train', 'validation', 'test' -> image ids in the order of the
+      list files, spelled as in ``captions`` where the image has any.
+    oddities: what the reader had to step over.
+    seed: the seed that decided about a split cut by chance, or None.
+  """
+
+  captions: dict[str, list[str]]
+  splits: dict[str, list[str]]
+  oddities: list[Oddity] = dataclasses.field(default_factory=list)
+  seed: int | None = None
+
+
+def match_names(
+  names: Iterable[str], captions: dict[str, list[str]]
+) -> list[str]:
+  """Spell names as the captions do, where the captions know the image.
+
+  Args:
+    names: image names, for example of a split list.
+    captions: image id -> sentences.
+
+  Returns:
+    An image id for each name; the name itself where captions lack it.
+  """
+  spelled = {image_key(image_id): image_id for image_id in captions}
+  return [spelled.get(image_key(name), name) for name in names]

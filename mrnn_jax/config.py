@@ -1,0 +1,412 @@
+"""Flags -> one frozen, validated ``Config``; nothing below it reads a flag.
+
+Every field of ``Config`` is a flag of the same name.  Fields of the groups in
+``FIXED_GROUPS`` make the model what it is: they are stored with its
+checkpoints, and a workdir refuses other values.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from mrnn_jax.errors import InputError
+
+TASKS = ('train_and_evaluate', 'train', 'evaluate', 'caption', 'retrieve')
+GROUPS = {
+  'run': 'What to do, and where',
+  'data': 'Data',
+  'model': 'Model',
+  'training': 'Training',
+  'generation': 'Writing captions',
+  'retrieval': 'Ranking and retrieval',
+  'machine': 'Machine and logging',
+}
+FIXED_GROUPS = ('data', 'model', 'training')
+
+
+def _flag(group: str, default: Any, text: str, **limits: Any) -> Any:
+  """Declare a field: limits are ``choices``, ``low``, ``high``, ``above``."""
+  return dataclasses.field(
+    default=default, metadata={'group': group, 'help': text, **limits}
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything a run depends on.  See ``--help`` for each field."""
+
+  # Run.
+  task: str = _flag(
+    'run',
+    TASKS[0],
+    'train; evaluate (perplexity, BLEU, CIDEr-D, ROUGE-L, retrieval), caption '
+    'or retrieve with the best checkpoint; or train and then evaluate.',
+    choices=TASKS,
+  )
+  workdir: str = _flag(
+    'run',
+    '',
+    'Folder of the run: checkpoints, logs, results. Default: '
+    'runs/DATASET/MODEL.',
+  )
+  data_dir: str = _flag(
+    'run', '', "Folder of prepared datasets. Default: TFDS's own."
+  )
+  split: str = _flag(
+    'run',
+    'test',
+    'Split that evaluate, caption and retrieve use.',
+    choices=('train', 'validation', 'test'),
+  )
+  # Data.
+  dataset: str = _flag(
+    'data', 'flickr8k', 'Name of the dataset, as prepared by data_prep.build.'
+  )
+  min_word_count: int = _flag(
+    'data', 5, 'Words seen less often in training are ##UNK##.', low=1
+  )
+  # Model.
+  model: str = _flag(
+    'model',
+    'm-rnn',
+    "The paper's m-RNN, or its RNN-Base, which does not see the image.",
+    choices=('m-rnn', 'rnn-base'),
+  )
+  embedding_size: int = _flag('model', 128, 'E, first word embedding.', low=1)
+  recurrent_size: int = _flag(
+    'model', 256, 'R, second word embedding and recurrent layer.', low=1
+  )
+  multimodal_size: int = _flag('model', 512, 'M, multimodal layer.', low=1)
+  embedding_activation: str = _flag(
+    'model',
+    'none',
+    'Activation of both embedding layers.',
+    choices=('none', 'relu', 'tanh'),
+  )
+  embedding_bias: bool = _flag('model', True, 'Bias in embedding 2.')
+  multimodal_bias: bool = _flag(
+    'model', False, 'Bias in the multimodal layer (eq. 3 has none).'
+  )
+  recurrent_scale: float = _flag(
+    'model',
+    0.9,
+    'The recurrent matrix U_r starts as this times the identity; 0: random.',
+    low=0,
+  )
+  feature_scaling: str = _flag(
+    'model',
+    'standardize',
+    'Scaling of image features; standardize: by mean and deviation of the '
+    'training images.',
+    choices=('none', 'l2', 'standardize'),
+  )
+  word_dropout: float = _flag(
+    'model', 0.5, 'Dropout on embedding 2.', low=0, high=0.99
+  )
+  recurrent_dropout: float = _flag(
+    'model',
+    0.5,
+    'Dropout on the recurrent layer as the multimodal layer reads it.',
+    low=0,
+    high=0.99,
+  )
+  multimodal_dropout: float = _flag(
+    'model', 0.5, 'Dropout on the multimodal layer.', low=0, high=0.99
+  )
+  image_dropout: float = _flag(
+    'model', 0.0, 'Dropout on the image feature.', low=0, high=0.99
+  )
+  # Training.
+  batch_size: int = _flag('training', 100, 'Captions a step.', low=1)
+  num_epochs: float = _flag(
+    'training', 12, 'Passes over the training captions.', above=0
+  )
+  optimizer: str = _flag(
+    'training',
+    'adamw',
+    'Optimizer.',
+    choices=('sgd', 'adam', 'adamw', 'rmsprop'),
+  )
+  learning_rate: float = _flag('training', 1e-3, 'Peak learning rate.', above=0)
+  momentum: float = _flag(
+    'training', 0.9, 'Momentum of sgd.', low=0, high=0.9999
+  )
+  schedule: str = _flag(
+    'training',
+    'cosine',
+    'Learning rate after the warm-up: constant; cosine down to '
+    'final_learning_rate; step: times decay_factor every decay_epochs; '
+    'plateau: times decay_factor after decay_patience evaluations without a '
+    'better validation perplexity.',
+    choices=('constant', 'cosine', 'step', 'plateau'),
+  )
+  warmup_steps: int = _flag('training', 200, 'Linear warm-up.', low=0)
+  final_learning_rate: float = _flag(
+    'training',
+    0.01,
+    'Where cosine ends, as a share of the peak.',
+    low=0,
+    high=1,
+  )
+  decay_factor: float = _flag(
+    'training', 0.5, 'For step and plateau.', above=0, high=1
+  )
+  decay_epochs: float = _flag('training', 4.0, 'For step.', above=0)
+  decay_patience: int = _flag('training', 1, 'For plateau.', low=1)
+  l2: float = _flag(
+    'training', 0.0, 'Lambda of the cost (eq. 6): L2 of all parameters.', low=0
+  )
+  weight_decay: float = _flag(
+    'training', 1e-4, 'Decoupled weight decay of adamw, on matrices.', low=0
+  )
+  clip_norm: float = _flag(
+    'training', 5.0, 'Clip the global norm of the gradient; 0: never.', low=0
+  )
+  eval_every_steps: int = _flag(
+    'training',
+    0,
+    'Validate and save every so many steps; 0: once an epoch.',
+    low=0,
+  )
+  patience: int = _flag(
+    'training',
+    4,
+    'Stop after so many validations without a better perplexity; 0: never.',
+    low=0,
+  )
+  seed: int = _flag('training', 0, 'Seed of everything random.', low=0)
+  captions_per_row: int = _flag(
+    'training',
+    2,
+    'Captions laid one after another in a row of a batch, short ones with '
+    'long ones, so that little is padding.',
+    low=1,
+    high=16,
+  )
+  num_buckets: int = _flag(
+    'training', 4, 'Row lengths (compiled shapes) at most.', low=1, high=8
+  )
+  # Generation.
+  beam_size: int = _flag(
+    'generation', 3, 'Beam width; 1: the most probable word each time.', low=1
+  )
+  nbest: int = _flag(
+    'generation', 1, 'Captions an image to write, at most beam_size.', low=1
+  )
+  length_penalty: float = _flag(
+    'generation',
+    0.0,
+    'Beam scores are divided by length to this power.',
+    low=0,
+  )
+  max_words: int = _flag(
+    'generation', 30, 'Words a caption may have at most.', low=1
+  )
+  sample: bool = _flag(
+    'generation', False, 'Draw words at random instead of searching.'
+  )
+  temperature: float = _flag(
+    'generation', 1.0, 'Of sampling: below 1 is bolder.', above=0
+  )
+  top_k: int = _flag(
+    'generation', 0, 'Sample among the K likeliest words; 0: all.', low=0
+  )
+  top_p: float = _flag(
+    'generation',
+    1.0,
+    'Sample among the likeliest words that hold this probability.',
+    above=0,
+    high=1,
+  )
+  sample_seed: int = _flag('generation', 0, 'Seed of sampling.', low=0)
+  prefix: str = _flag(
+    'generation', '', 'Words that every caption begins with (task=caption).'
+  )
+  length_protocol: str = _flag(
+    'generation',
+    'end_sign',
+    'For BLEU: the model stops by itself (end_sign), or one caption for each '
+    'reference sentence with as many words as it has (reference).',
+    choices=('end_sign', 'reference'),
+  )
+  context_words: int = _flag(
+    'generation',
+    0,
+    'With length_protocol=reference: start from so many words of the '
+    'sentence, and judge the rest.',
+    low=0,
+  )
+  # Retrieval.
+  norm_images: int = _flag(
+    'retrieval',
+    300,
+    'K training images that estimate P(w) for sentence retrieval; 0: rank '
+    'sentences by perplexity.',
+    low=0,
+    high=1000,
+  )
+  first_caption_only: bool = _flag(
+    'retrieval', False, 'Evaluate on the first caption of each image only.'
+  )
+  shortlist: int = _flag(
+    'retrieval',
+    0,
+    'Sentence retrieval among the sentences of so many images nearest to the '
+    'query by feature (the paper: 100 on IAPR TC-12); 0: all.',
+    low=0,
+  )
+  retrieval: bool = _flag(
+    'retrieval',
+    True,
+    'Whether evaluate ranks images and sentences, its longest part.',
+  )
+  rank_image_block: int = _flag(
+    'retrieval', 100, 'Images ranked at a time: bounds the memory.', low=1
+  )
+  rank_tile_rows: int = _flag(
+    'retrieval',
+    2000,
+    'Rows of logits a tile holds: small enough for the cache on a CPU, in '
+    'the ten thousands on an accelerator.',
+    low=1,
+  )
+  # Machine.
+  num_devices: int = _flag(
+    'machine', 0, 'Local devices to use; 0: all there are.', low=0
+  )
+  eval_batch_size: int = _flag(
+    'machine', 200, 'Captions or images a step outside training.', low=1
+  )
+  feature_cache_mb: int = _flag(
+    'machine',
+    2048,
+    "Keep a split's features in memory up to this size; above it they are "
+    'read as they are needed.',
+    low=0,
+  )
+  reader_threads: int = _flag(
+    'machine', 2, 'Threads that read and fill batches.', low=1
+  )
+  log_every_steps: int = _flag(
+    'machine', 50, 'A line of log every so many steps.', low=1
+  )
+  keep_checkpoints: int = _flag(
+    'machine', 2, 'Latest checkpoints kept, beside the best one.', low=1
+  )
+  compilation_cache: bool = _flag(
+    'machine', True, "Keep compiled programs in the user's cache folder."
+  )
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      _check(field, getattr(self, field.name))
+    if self.nbest > self.beam_size and not self.sample:
+      raise InputError(
+        f'--nbest={self.nbest} asks for more captions than '
+        f'--beam_size={self.beam_size} keeps: raise --beam_size.'
+      )
+    if self.context_words and self.length_protocol != 'reference':
+      raise InputError(
+        '--context_words needs --length_protocol=reference: only then is there '
+        'a sentence to take the words from.'
+      )
+
+  def fixed(self) -> dict[str, Any]:
+    """Return the fields that a workdir holds fast, as JSON values."""
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.metadata['group'] in FIXED_GROUPS
+    }
+
+  def replace(self, **changes: Any) -> 'Config':
+    """Return a copy with some fields changed."""
+    return dataclasses.replace(self, **changes)
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+  """Raise InputError where a value is outside its field's limits."""
+  limits = field.metadata
+  name = f'--{field.name}={value}'
+  if 'choices' in limits and value not in limits['choices']:
+    raise InputError(f'{name}: choose one of {", ".join(limits["choices"])}.')
+  if 'low' in limits and not value >= limits['low']:
+    raise InputError(f'{name} is too small: at least {limits["low"]}.')
+  if 'above' in limits and not value > limits['above']:
+    raise InputError(
+      f'{name} is too small: it must be above {limits["above"]}.'
+    )
+  if 'high' in limits and not value <= limits['high']:
+    raise InputError(f'{name} is too large: at most {limits["high"]}.')
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """Define a flag for every field of ``Config``."""
+  define = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+  }
+  for field in dataclasses.fields(Config):
+    define[field.type](
+      field.name,
+      field.default,
+      field.metadata['help'],
+      flag_values=flag_values,
+    )
+
+
+def flag_groups() -> dict[str, list[str]]:
+  """Return the names of the flags of each group, by the group's heading."""
+  groups: dict[str, list[str]] = {text: [] for text in GROUPS.values()}
+  for field in dataclasses.fields(Config):
+    groups[GROUPS[field.metadata['group']]].append(field.name)
+  return groups
+
+
+def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
+  """Read parsed flags into a ``Config``."""
+  names = [field.name for field in dataclasses.fields(Config)]
+  return Config(**{name: flag_values[name].value for name in names})
+
+
+def given(flag_values: flags.FlagValues = flags.FLAGS) -> set[str]:
+  """Return the names of the flags that the user gave."""
+  return {
+    field.name
+    for field in dataclasses.fields(Config)
+    if flag_values[field.name].present
+  }
+
+
+def with_stored(
+  config: Config, stored: Mapping[str, Any], names_given: set[str], workdir: str
+) -> Config:
+  """Take the fixed fields of a config from a workdir.
+
+  Args:
+    config: from the command line.
+    stored: what the workdir holds: ``Config.fixed()`` of the run that made it.
+    names_given: flags that the user gave: their values must agree.
+    workdir: for the message.
+
+  Raises:
+    InputError: a flag given differs from what is stored.
+  """
+  fixed = config.fixed()
+  different = [
+    f'--{name}={fixed[name]} (there: {stored[name]})'
+    for name in fixed
+    if name in names_given and name in stored and fixed[name] != stored[name]
+  ]
+  if different:
+    raise InputError(
+      f'{workdir} holds a run with other settings than '
+      f'{", ".join(different)}: give another --workdir, or leave these flags '
+      'as they were.'
+    )
+  known = {name: value for name, value in stored.items() if name in fixed}
+  return config.replace(**known)

@@ -1,0 +1,193 @@
+"""What a training run tells: lines, log.jsonl, TensorBoard, a loss curve."""
+
+from collections.abc import Mapping
+import json
+import math
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+
+from mrnn_jax.errors import InputError
+
+LOG_FILE = 'log.jsonl'
+CURVE_FILE = 'loss.png'
+
+
+def format_seconds(seconds: float) -> str:
+  """Return a duration as people say it: 42 s, 3 min 20 s, 2 h 5 min."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f'{seconds} s'
+  if seconds < 3600:
+    return f'{seconds // 60} min {seconds % 60} s'
+  return f'{seconds // 3600} h {seconds % 3600 // 60} min'
+
+
+def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
+  """Return the lines of a workdir's log; [] where there is none."""
+  path = epath.Path(workdir) / LOG_FILE
+  if not path.exists():
+    return []
+  lines = []
+  for line in path.read_text().splitlines():
+    try:
+      lines.append(json.loads(line))
+    except json.JSONDecodeError:  # The run was killed while it wrote this one.
+      continue
+  return lines
+
+
+class Log:
+  """The log of a run; every process may call it, the first one writes."""
+
+  def __init__(
+    self,
+    workdir: epath.PathLike,
+    start: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    every: int,
+  ):
+    """Open the log at step ``start``; later lines of a lost run go."""
+    self._workdir = epath.Path(workdir).expanduser()
+    self._total, self._per_epoch = total_steps, steps_per_epoch
+    self._every = every
+    self._writes = jax.process_index() == 0
+    self._start, self._begin = start, time.monotonic()
+    self._bits = self._words = 0.0
+    self._since = self._begin
+    self._lines: list[dict[str, Any]] = []
+    self._board = None
+    if self._writes:
+      from tensorboardX import SummaryWriter  # Late: it is slow to import.
+
+      self._workdir.mkdir(parents=True, exist_ok=True)
+      self._lines = [
+        line for line in read_log(self._workdir) if line['step'] <= start
+      ]
+      self._rewrite()
+      self._board = SummaryWriter(str(self._workdir), purge_step=start)
+
+  def step(
+    self, step: int, metrics: Mapping[str, jax.Array], learning_rate: float
+  ) -> None:
+    """Take in what a step measured.
+
+    Raises:
+      InputError: its cost or gradient is not finite.
+    """
+    cost, norm, bits, words = (
+      float(np.ravel(metrics[name])[0])
+      for name in ('cost', 'gradient_norm', 'bits', 'words')
+    )
+    if not (math.isfinite(cost) and math.isfinite(norm)):
+      raise InputError(
+        f'step {step}: the cost is {cost}, the norm of its gradient {norm}; '
+        'the last checkpoint is kept. Try a smaller --learning_rate or '
+        '--clip_norm, and check the features.'
+      )
+    self._bits += bits
+    self._words += words
+    if step % self._every and step != self._total:
+      return
+    now = time.monotonic()
+    rate = self._words / max(now - self._since, 1e-9)
+    left = (self._total - step) * (now - self._begin) / (step - self._start)
+    perplexity = 2 ** (self._bits / self._words)
+    self._say(
+      f'{self._where(step)}  train perplexity {perplexity:8.2f}  '
+      f'{rate:8.0f} words/s  {format_seconds(left)} left'
+    )
+    self._write(
+      {
+        'step': step,
+        'epoch': step / self._per_epoch,
+        'train_perplexity': perplexity,
+        'cost': cost,
+        'gradient_norm': norm,
+        'learning_rate': learning_rate,
+        'words_per_second': rate,
+      }
+    )
+    self._bits = self._words = 0.0
+    self._since = now
+
+  def validation(self, step: int, perplexity: float, best: float) -> None:
+    """Take in a validation."""
+    mark = '  (best)' if perplexity <= best else f'  (best {best:.2f})'
+    self._say(
+      f'{self._where(step)}  validation perplexity {perplexity:.2f}{mark}'
+    )
+    self._write(
+      {
+        'step': step,
+        'epoch': step / self._per_epoch,
+        'validation_perplexity': perplexity,
+      }
+    )
+    if self._writes:
+      draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
+    self._since = time.monotonic()
+
+  def close(self, text: str) -> None:
+    """Say how the run ended."""
+    self._say(f'{text}; {format_seconds(time.monotonic() - self._begin)}')
+    if self._board is not None:
+      self._board.close()
+
+  def _where(self, step: int) -> str:
+    return f'epoch {step / self._per_epoch:6.2f}  step {step:6d}/{self._total}'
+
+  def _say(self, text: str) -> None:
+    if self._writes:
+      print(text, flush=True)
+
+  def _write(self, line: dict[str, Any]) -> None:
+    if not self._writes:
+      return
+    self._lines.append(line)
+    with (self._workdir / LOG_FILE).open('a') as f:
+      f.write(json.dumps(line) + '\n')
+    for name, value in line.items():
+      if name != 'step':
+        self._board.add_scalar(name, value, line['step'])
+    self._board.flush()
+
+  def _rewrite(self) -> None:
+    path = self._workdir / LOG_FILE
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(
+      ''.join(json.dumps(line) + '\n' for line in self._lines)
+    )
+    temporary.replace(path)
+
+
+def draw_loss_curve(lines: list[dict[str, Any]], path: epath.PathLike) -> None:
+  """Draw training and validation perplexity over epochs, as PNG."""
+  # Not pyplot: it keeps global state and may look for a display.
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(7, 4.5), layout='constrained')
+  axes = figure.subplots()
+  for name, label, style in (
+    ('train_perplexity', 'training (with dropout)', '-'),
+    ('validation_perplexity', 'validation', 'o-'),
+  ):
+    points = [(x['epoch'], x[name]) for x in lines if name in x]
+    if points:
+      axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+  axes.set_yscale('log')
+  ticks = (5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000, 2000)
+  low, high = axes.get_ylim()
+  shown = [tick for tick in ticks if low <= tick <= high]
+  axes.set_yticks(shown, [str(tick) for tick in shown])
+  axes.minorticks_off()
+  axes.set_xlabel('epoch')
+  axes.set_ylabel('perplexity per word')
+  axes.grid(alpha=0.3)
+  axes.legend(frameon=False)
+  with epath.Path(path).open('wb') as f:
+    figure.savefig(f, format='png', dpi=120)

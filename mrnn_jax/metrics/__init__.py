@@ -1,0 +1,40 @@
+"""Pure measures on arrays and strings; no model and no files.
+
+Captions are tokenised strings, words separated by spaces, except where
+``measure_captions`` and ``caption_statistics`` tokenise them.
+"""
+
+from mrnn_jax.metrics.bleu import bleu
+from mrnn_jax.metrics.captions import caption_statistics, check_captions
+from mrnn_jax.metrics.cider import cider_d
+from mrnn_jax.metrics.measure import measure_captions
+from mrnn_jax.metrics.perplexity import perplexity
+from mrnn_jax.metrics.retrieval import (
+  RECALL_PERCENT,
+  chance,
+  image_to_text_ranks,
+  image_to_text_recall_curve,
+  nearest_images,
+  summarize_ranks,
+  text_to_image_ranks,
+  text_to_image_recall_curve,
+)
+from mrnn_jax.metrics.rouge import rouge_l
+
+__all__ = [
+  'RECALL_PERCENT',
+  'bleu',
+  'caption_statistics',
+  'chance',
+  'check_captions',
+  'cider_d',
+  'image_to_text_ranks',
+  'image_to_text_recall_curve',
+  'measure_captions',
+  'nearest_images',
+  'perplexity',
+  'rouge_l',
+  'summarize_ranks',
+  'text_to_image_ranks',
+  'text_to_image_recall_curve',
+]

@@ -1,0 +1,142 @@
+"""Measure anybody's captions: ``python -m mrnn_jax.metrics --help``."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+import json
+import pathlib
+import sys
+from typing import Any
+
+from mrnn_jax.errors import InputError
+from mrnn_jax.metrics.measure import measure_captions
+
+_DESCRIPTION = """\
+Measure one caption for each image against references: BLEU-1 to -4, CIDEr-D,
+ROUGE-L and how varied the captions are, printed as JSON (fractions).  Both
+sides are tokenised alike.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Run the command line and return its exit code."""
+  parser = argparse.ArgumentParser(
+    prog='python -m mrnn_jax.metrics', description=_DESCRIPTION
+  )
+  parser.add_argument(
+    'hypotheses',
+    metavar='HYPOTHESES.jsonl',
+    help='JSON lines {"image_id": ..., "caption": "..."}, one for each image',
+  )
+  parser.add_argument(
+    'references',
+    metavar='REFERENCES.jsonl',
+    help='JSON lines {"image_id": ..., "captions": ["...", ...]}, the same '
+    'images',
+  )
+  parser.add_argument(
+    '--training_captions',
+    metavar='FILE',
+    help='captions the model was trained on, to count copies: JSON lines of '
+    'either form if the file begins with "{", else plain text, one caption a '
+    'line',
+  )
+  args = parser.parse_args(argv)
+  try:
+    training_captions = None
+    if args.training_captions is not None:
+      training_captions = _read_training_captions(args.training_captions)
+    result = measure_captions(
+      _read_by_image(args.hypotheses, 'caption'),
+      _read_by_image(args.references, 'captions'),
+      training_captions,
+    )
+  except InputError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  print(json.dumps(result, indent=2))
+  return 0
+
+
+def _read_by_image(path: str, key: str) -> dict[str, Any]:
+  """Return image id -> the value of a key, for every line of a file."""
+  values, first_lines = {}, {}
+  for number, record in _json_lines(path, _read_text(path)):
+    where = f'{path}:{number}'
+    image_id = record.get('image_id')
+    # 7 and "7" are the same image.
+    if isinstance(image_id, int) and not isinstance(image_id, bool):
+      image_id = str(image_id)
+    if not isinstance(image_id, str):
+      raise InputError(
+        f'{where}: "image_id" must be there, a string or a whole number.'
+      )
+    if image_id in values:
+      raise InputError(
+        f'{where}: image {image_id!r} stands on line {first_lines[image_id]} '
+        'already.'
+      )
+    values[image_id] = _captions(record, key, where)
+    first_lines[image_id] = number
+  if not values:
+    raise InputError(f'{path}: there is no line in it.')
+  return values
+
+
+def _read_training_captions(path: str) -> list[str]:
+  """Return the captions of a file in any of the three forms."""
+  text = _read_text(path)
+  if not text.lstrip().startswith('{'):
+    return text.splitlines()
+  captions = []
+  for number, record in _json_lines(path, text):
+    where = f'{path}:{number}'
+    if 'captions' in record:
+      captions += _captions(record, 'captions', where)
+    else:
+      captions.append(_captions(record, 'caption', where))
+  return captions
+
+
+def _captions(record: dict[str, Any], key: str, where: str) -> Any:
+  """Return the string of 'caption' or the list of strings of 'captions'."""
+  value = record.get(key)
+  if key == 'caption':
+    if not isinstance(value, str):
+      raise InputError(f'{where}: "caption" must be there, a string.')
+  elif (
+    not isinstance(value, list)
+    or not value
+    or not all(isinstance(text, str) for text in value)
+  ):
+    raise InputError(
+      f'{where}: "captions" must be there, a list of at least one string.'
+    )
+  return value
+
+
+def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+  """Yield line number and object of every line that is not blank."""
+  # Only the line feed ends a line: others may stand within JSON strings.
+  for number, line in enumerate(text.split('\n'), start=1):
+    if not line.strip():
+      continue
+    try:
+      record = json.loads(line)
+    except (ValueError, RecursionError):
+      record = None
+    if not isinstance(record, dict):
+      raise InputError(f'{path}:{number}: the line is not a JSON object.')
+    yield number, record
+
+
+def _read_text(path: str) -> str:
+  try:
+    return pathlib.Path(path).read_text(encoding='utf-8-sig')
+  except OSError as error:
+    raise InputError(f'{path} cannot be read: {error.strerror}.') from error
+  except UnicodeDecodeError as error:
+    raise InputError(f'{path} is not UTF-8 text.') from error
+
+
+if __name__ == '__main__':
+  sys.exit(main())

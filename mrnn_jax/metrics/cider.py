@@ -1,0 +1,109 @@
+"""CIDEr-D (Vedantam et al. 2015) as the COCO caption evaluation computes it."""
+
+from collections import Counter
+from collections.abc import Sequence
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from mrnn_jax.metrics.captions import check_captions
+
+MAX_ORDER = 4
+SIGMA = 6.0
+SCALE = 10.0
+
+
+class _Vector(NamedTuple):
+  """A sentence's tf-idf vectors, one for each n-gram order, in one mapping."""
+
+  weights: dict[tuple[str, ...], float]
+  norms: list[float]
+  length: int
+
+
+def cider_d(
+  hypotheses: Sequence[str],
+  references: Sequence[Sequence[str]],
+  documents: Sequence[Sequence[str]] | None = None,
+) -> np.ndarray:
+  """Compute the CIDEr-D of each hypothesis; the mean is the corpus's.
+
+  The tf-idf vectors of n-grams, n = 1 to 4, of hypothesis and reference are
+  compared by a cosine in which a weight of the hypothesis counts at most as
+  much as the reference's, times exp(-(difference of lengths)^2 / (2 sigma^2)),
+  sigma = 6; the mean over n and references, times 10.  The document frequency
+  of an n-gram is the number of documents with it in at least one reference.
+  With a single document, or where all share their words, every score is 0.
+
+  Args:
+    hypotheses: [N] tokenised captions, words separated by spaces.
+    references: [N] tokenised references of each hypothesis, any number each.
+    documents: the references of each image of the evaluated split, for the
+      document frequencies; ``references`` if not given.  To be given where
+      several hypotheses are of one image, which must count once.
+
+  Returns:
+    [N] float64, 0 to 10.
+
+  Raises:
+    InputError: see ``check_captions``.
+  """
+  check_captions(hypotheses, references)
+  if documents is None:
+    documents = references
+  frequencies = Counter()
+  for texts in documents:
+    frequencies.update({gram for text in texts for gram in _ngrams(text)})
+  log_documents = math.log(len(documents))
+
+  @functools.cache
+  def vector(text: str) -> _Vector:
+    weights = {}
+    squares = [0.0] * MAX_ORDER
+    for gram, count in _ngrams(text).items():
+      # An n-gram of no reference weighs as one of a single document.
+      idf = log_documents - math.log(max(1, frequencies[gram]))
+      weights[gram] = count * idf
+      squares[len(gram) - 1] += weights[gram] ** 2
+    norms = [math.sqrt(square) for square in squares]
+    return _Vector(weights, norms, len(text.split()))
+
+  scores = np.zeros(len(hypotheses))
+  for i, (hypothesis, texts) in enumerate(
+    zip(hypotheses, references, strict=True)
+  ):
+    of_hypothesis = vector(hypothesis)
+    similarities = [_similarity(of_hypothesis, vector(text)) for text in texts]
+    scores[i] = SCALE * sum(similarities) / len(similarities)
+  return scores
+
+
+def _ngrams(text: str) -> Counter[tuple[str, ...]]:
+  """Count the n-grams of a sentence, n = 1 to 4."""
+  words = text.split()
+  return Counter(
+    tuple(words[i : i + n])
+    for n in range(1, MAX_ORDER + 1)
+    for i in range(len(words) - n + 1)
+  )
+
+
+def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
+  """Return the clipped and length-damped cosine, the mean over n."""
+  products = [0.0] * MAX_ORDER
+  for gram, weight in hypothesis.weights.items():
+    other = reference.weights.get(gram)
+    if other is not None:
+      products[len(gram) - 1] += min(weight, other) * other
+  # A product is 0 wherever a norm is.
+  cosines = sum(
+    product / (norm * other)
+    for product, norm, other in zip(
+      products, hypothesis.norms, reference.norms, strict=True
+    )
+    if product
+  )
+  difference = hypothesis.length - reference.length
+  return cosines / MAX_ORDER * math.exp(-(difference**2) / (2 * SIGMA**2))

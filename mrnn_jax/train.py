@@ -1,0 +1,487 @@
+"""Training: the cost (eq. 6), the step, and the loop."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import math
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mrnn_jax import checkpoint as checkpoint_lib
+from mrnn_jax import input_pipeline, optimizers, parallel
+from mrnn_jax import metrics as metrics_lib
+from mrnn_jax import model as model_lib
+from mrnn_jax.config import Config
+from mrnn_jax.errors import InputError
+from mrnn_jax.logs import Log
+from mrnn_jax.vocabulary import END, PAD, Vocabulary
+
+Array = jax.Array
+Metrics = dict[str, Array]
+
+# Training images that every model takes along to estimate P(w) with.
+MAX_NORM_IMAGES = 1000
+
+
+@flax.struct.dataclass
+class TrainState:
+  """What a step changes.
+
+  Attributes:
+    step: () int32, steps taken.
+    params: the model's parameters, float32.
+    opt_state: the optimizer's state.
+    key: a typed PRNG key; step n uses fold_in(key, n).
+    learning_rate_scale: () float32, what the plateau schedule has left.
+  """
+
+  step: Array
+  params: Any
+  opt_state: Any
+  key: Array
+  learning_rate_scale: Array
+
+
+def log2_probabilities(logits: Array, targets: Array) -> Array:
+  """Return log2 P(target) as float32, 0 at padding.
+
+  Args:
+    logits: [..., V].
+    targets: [...] word ids.
+  """
+  normalizer = jax.nn.logsumexp(logits, axis=-1)
+  # The chosen logit by comparison, not by index: its gradient then joins that
+  # of the softmax in one pass, where an index would scatter.
+  words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+  chosen = jnp.where(words == targets[..., None], logits, 0).sum(-1)
+  return jnp.where(targets == PAD, 0.0, (chosen - normalizer) / math.log(2))
+
+
+def squared_norm(tree: Any) -> Array:
+  """Return the sum of squares of all leaves, the ||theta||^2 of eq. 6."""
+  return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree))
+
+
+def train_step(
+  state: TrainState,
+  statistics: Any,
+  batch: Mapping[str, Array],
+  *,
+  model: model_lib.MRNN,
+  optimizer: optax.GradientTransformation,
+  words_per_batch: float,
+  l2: float,
+) -> tuple[TrainState, Metrics]:
+  """Take one step; runs on every device, on its rows of the batch.
+
+  The cost is eq. 6 in bits, the sum over the batch's target words divided by
+  the expected number of them, so that every word of the training set weighs
+  the same.
+
+  Args:
+    state: replicated.
+    statistics: of the features, replicated.
+    batch: tokens, targets [B, T] and features [B, G, D] of this device.
+    model: the model.
+    optimizer: what ``create_optimizer`` returns.
+    words_per_batch: expected target words of a whole batch.
+    l2: lambda.
+
+  Returns:
+    The new state, and sums over all devices: bits, words, and the whole cost
+    and the gradient's norm.
+  """
+  rows = parallel.row_numbers(len(batch['tokens']))
+  step_key = jax.random.fold_in(state.key, state.step)
+  row_keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(rows)
+
+  def bits_of(params):
+    logits = model.apply(
+      {'params': params, 'statistics': statistics},
+      batch['tokens'],
+      batch['features'],
+      row_keys,
+    )
+    return -log2_probabilities(logits, batch['targets']).sum()
+
+  bits, gradient = jax.value_and_grad(bits_of)(state.params)
+  words = (batch['targets'] != PAD).sum()
+  bits, words, gradient = parallel.add((bits, words, gradient))
+  gradient = jax.tree.map(
+    lambda g, p: g / words_per_batch + 2 * l2 * p, gradient, state.params
+  )
+  updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+  updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
+  new_state = state.replace(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    opt_state=opt_state,
+  )
+  return new_state, {
+    'bits': bits,
+    'words': words,
+    'cost': bits / words_per_batch + l2 * squared_norm(state.params),
+    'gradient_norm': optax.global_norm(gradient),
+  }
+
+
+def eval_step(
+  variables: model_lib.Variables,
+  batch: Mapping[str, Array],
+  *,
+  model: model_lib.MRNN,
+) -> Metrics:
+  """Score the captions of a batch, one caption a row (eq. 5).
+
+  Returns:
+    log2_prob [B] of each caption, and end_log2_prob [B], the part of it that
+    is the probability of ``##END##``.
+  """
+  logits = model.apply(variables, batch['tokens'], batch['features'])
+  log2_prob = log2_probabilities(logits, batch['targets'])  # [B, T]
+  is_end = batch['targets'] == END
+  return {
+    'log2_prob': log2_prob.sum(1),
+    'end_log2_prob': jnp.where(is_end, log2_prob, 0.0).sum(1),
+  }
+
+
+def create_model(
+  config: Config, vocab_size: int, feature_size: int
+) -> model_lib.MRNN:
+  """Return the model that a configuration describes."""
+  names = {field.name for field in dataclasses.fields(model_lib.MRNN)}
+  sizes = {
+    name: value for name, value in config.fixed().items() if name in names
+  }
+  sizes['recurrent_scale'] = config.recurrent_scale or None
+  return model_lib.MODELS[config.model](
+    vocab_size=vocab_size, feature_size=feature_size, **sizes
+  )
+
+
+def create_state(
+  variables: model_lib.Variables,
+  optimizer: optax.GradientTransformation,
+  key: Array,
+) -> TrainState:
+  """Return the state before the first step."""
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    opt_state=optimizer.init(variables['params']),
+    key=key,
+    learning_rate_scale=jnp.ones(()),
+  )
+
+
+def compile_train_step(
+  devices: list[jax.Device], **options: Any
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Return ``train_step`` compiled and mapped over devices."""
+
+  def step(state, statistics, batch):
+    return train_step(state, statistics, batch, **options)
+
+  return parallel.pmap(step, devices, donate_argnums=(0,))
+
+
+class Scorer:
+  """Scores the captions of splits on all devices."""
+
+  def __init__(self, model: model_lib.MRNN, devices: list[jax.Device]):
+    """Compile for a model; shapes are compiled as they come."""
+    self._devices = devices
+    self._step = parallel.pmap(
+      lambda variables, batch: eval_step(variables, batch, model=model),
+      devices,
+    )
+
+  def score(
+    self,
+    variables: model_lib.Variables,
+    split: input_pipeline.CaptionSplit,
+    batch_size: int,
+  ) -> dict[str, np.ndarray]:
+    """Score every caption of a split.
+
+    Args:
+      variables: of the model, replicated over the devices.
+      split: C captions.
+      batch_size: captions a step.
+
+    Returns:
+      [C] float64 each: log2_prob, end_log2_prob, num_targets, num_unknown.
+    """
+    n = len(self._devices)
+    scores = {
+      name: np.zeros(len(split.owner))
+      for name in ('log2_prob', 'end_log2_prob')
+    }
+    for batch in input_pipeline.evaluation_batches(split, batch_size, n):
+      captions = batch.pop('captions')[:, 0]
+      result = self._step(variables, parallel.split_rows(batch, n))
+      there = captions >= 0
+      for name, values in scores.items():
+        values[captions[there]] = np.ravel(result[name])[there]
+    scores['num_targets'] = split.lengths.astype(np.float64)
+    scores['num_unknown'] = input_pipeline.count_unknown(split)
+    return scores
+
+
+class Plateau:
+  """What validation has shown: the best so far, and what follows from it."""
+
+  def __init__(self, config: Config, progress: Mapping[str, Any]):
+    """Start from what a checkpoint holds, {} for a new run."""
+    self._config = config
+    self.best_perplexity = progress.get('best_perplexity', math.inf)
+    self.best_step = progress.get('best_step', 0)
+    self.evaluations_since_best = progress.get('evaluations_since_best', 0)
+    self.finished = progress.get('finished', '')
+
+  def update(self, step: int, perplexity: float) -> float:
+    """Take in a validation; return what to multiply the learning rate by."""
+    config = self._config
+    if perplexity < self.best_perplexity:
+      self.best_perplexity, self.best_step = perplexity, step
+      self.evaluations_since_best = 0
+      return 1.0
+    self.evaluations_since_best += 1
+    if config.patience and self.evaluations_since_best >= config.patience:
+      self.finished = (
+        f'no better validation perplexity in {config.patience} validations'
+      )
+    decays = self.evaluations_since_best % config.decay_patience == 0
+    if config.schedule == 'plateau' and decays:
+      return config.decay_factor
+    return 1.0
+
+  def as_json(self) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    return {
+      'best_perplexity': self.best_perplexity,
+      'best_step': self.best_step,
+      'evaluations_since_best': self.evaluations_since_best,
+      'finished': self.finished,
+    }
+
+
+def describe(
+  config: Config, dataset: input_pipeline.Dataset, vocabulary: Vocabulary
+) -> dict[str, Any]:
+  """Return what a checkpoint says of its model, as JSON values."""
+  return {
+    'config': config.fixed(),
+    'vocabulary': list(vocabulary.words),
+    'dataset': {
+      'name': dataset.name,
+      'fingerprint': dataset.fingerprint,
+      'feature_size': dataset.feature_size,
+      'encoder': dataset.metadata.get('encoder', ''),
+    },
+  }
+
+
+def check_description(
+  stored: Mapping[str, Any], wanted: Mapping[str, Any], workdir: str
+) -> None:
+  """Raise InputError where a workdir holds another run than is wanted."""
+  different = [
+    f'{name} is {wanted["config"].get(name)}, there {value}'
+    for name, value in stored['config'].items()
+    if wanted['config'].get(name) != value
+  ]
+  if stored['dataset'] != wanted['dataset']:
+    different += [
+      f'{name} of the dataset is {wanted["dataset"][name]}, there {value}'
+      for name, value in stored['dataset'].items()
+      if wanted['dataset'][name] != value
+    ]
+  if different:
+    raise InputError(
+      f'{workdir} holds another run ({"; ".join(different)}): give another '
+      '--workdir, or the settings of that run.'
+    )
+
+
+def train(config: Config) -> None:
+  """Train a model, or go on with one, until it is done.
+
+  The order of decisions:
+    1. A checkpoint in the workdir: its run must be the one that is asked for.
+       A finished run is left as it is; else the latest checkpoint goes on.
+    2. No checkpoint: start from random parameters.
+
+  Raises:
+    InputError: data, flags and workdir do not go together, or the cost or its
+      gradient is no longer finite.
+  """
+  devices = parallel.local_devices(config.num_devices)
+  dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+  vocabulary = dataset.vocabulary(config.min_word_count)
+  description = describe(config, dataset, vocabulary)
+  with checkpoint_lib.Checkpoints(
+    config.workdir, config.keep_checkpoints
+  ) as checkpoints:
+    latest = checkpoints.latest_step()
+    progress = {}
+    if latest is not None:
+      stored, progress = checkpoints.describe(latest)
+      check_description(stored, description, config.workdir)
+      if progress['finished']:
+        print(
+          f'{config.workdir}: training is finished ({progress["finished"]}); '
+          f'best: step {progress["best_step"]}, validation perplexity '
+          f'{progress["best_perplexity"]:.2f}.'
+        )
+        return
+    _Run(config, devices, dataset, vocabulary, description).train(
+      checkpoints, latest, progress
+    )
+
+
+class _Run:
+  """A training run: what stays the same over its steps."""
+
+  def __init__(
+    self,
+    config: Config,
+    devices: list[jax.Device],
+    dataset: input_pipeline.Dataset,
+    vocabulary: Vocabulary,
+    description: dict[str, Any],
+  ):
+    self.config, self.devices, self.description = config, devices, description
+    print(f'reading {dataset.path}')
+    self.split, self.validation = (
+      input_pipeline.load_split(
+        dataset, name, vocabulary, config.feature_cache_mb
+      )
+      for name in ('train', 'validation')
+    )
+    self.batches = input_pipeline.TrainingBatches(
+      self.split,
+      batch_size=config.batch_size,
+      captions_per_row=config.captions_per_row,
+      num_buckets=config.num_buckets,
+      seed=config.seed,
+      row_multiple=len(devices) * jax.process_count(),
+      shard=(jax.process_index(), jax.process_count()),
+    )
+    steps_per_epoch = self.batches.steps_per_epoch
+    self.total_steps = optimizers.num_steps(config, steps_per_epoch)
+    self.eval_every = config.eval_every_steps or steps_per_epoch
+    self.model = create_model(config, len(vocabulary), dataset.feature_size)
+    self.schedule = optimizers.create_schedule(config, steps_per_epoch)
+    self.optimizer = optimizers.create_optimizer(config, self.schedule)
+    self.scorer = Scorer(self.model, devices)
+    self.step_fn = compile_train_step(
+      devices,
+      model=self.model,
+      optimizer=self.optimizer,
+      words_per_batch=self.batches.words_per_batch,
+      l2=config.l2,
+    )
+    # What the model takes along beside its parameters.
+    statistics = {}
+    if self.model.use_image:
+      statistics = input_pipeline.feature_statistics(self.split.features)
+    sampled = input_pipeline.sample_images(
+      len(self.split.image_ids), MAX_NORM_IMAGES, config.seed
+    )
+    self.carried = {
+      'statistics': statistics,
+      'norm_features': self.split.features[sampled],
+    }
+    print(
+      f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
+      f'{len(vocabulary)} words; {steps_per_epoch} steps an epoch, row lengths '
+      f'{", ".join(map(str, self.batches.buckets))}, '
+      f'{100 * self.batches.padding:.1f}% padding; {len(devices)} device(s)'
+    )
+
+  def first_state(self) -> TrainState:
+    """Return the state before the first step."""
+    init_key, key = jax.random.split(jax.random.key(self.config.seed))
+    variables = model_lib.init_variables(self.model, init_key)
+    return create_state(variables, self.optimizer, key)
+
+  def train(
+    self,
+    checkpoints: checkpoint_lib.Checkpoints,
+    latest: int | None,
+    progress: Mapping[str, Any],
+  ) -> None:
+    """Take the steps from the latest checkpoint on."""
+    config = self.config
+    state, start = self.first_state(), 0
+    if latest is not None:
+      state, start = checkpoints.restore(latest, state).state, latest
+      print(f'going on from step {start}')
+    state = parallel.replicate(state, self.devices)
+    statistics = parallel.replicate(self.carried['statistics'], self.devices)
+    plateau = Plateau(config, progress)
+    log = Log(
+      config.workdir,
+      start,
+      self.total_steps,
+      self.batches.steps_per_epoch,
+      config.log_every_steps,
+    )
+    pending = None
+    for batch in self.batches.iterate(
+      start, self.total_steps, config.reader_threads
+    ):
+      del batch['captions']
+      state, metrics = self.step_fn(
+        state, statistics, parallel.split_rows(batch, len(self.devices))
+      )
+      # Logged a step late, so that the device never waits for the log.
+      if pending is not None:
+        log.step(*pending)
+      start += 1
+      rate = float(self.schedule(start - 1))
+      pending = (start, metrics, rate)
+      if start % self.eval_every and start < self.total_steps:
+        continue
+      log.step(*pending)
+      pending = None
+      perplexity = self.validate(state, statistics)
+      factor = plateau.update(start, perplexity)
+      state = state.replace(
+        learning_rate_scale=state.learning_rate_scale * factor
+      )
+      if start >= self.total_steps and not plateau.finished:
+        plateau.finished = f'all {self.total_steps} steps are taken'
+      checkpoints.save(
+        checkpoint_lib.Checkpoint(
+          step=start,
+          state=parallel.unreplicate(state),
+          model=self.carried,
+          description=self.description,
+          progress=plateau.as_json(),
+        ),
+        perplexity,
+      )
+      log.validation(start, perplexity, plateau.best_perplexity)
+      if plateau.finished:
+        break
+    checkpoints.wait()
+    log.close(
+      f'{plateau.finished}; best: step {plateau.best_step}, validation '
+      f'perplexity {plateau.best_perplexity:.2f}'
+    )
+
+  def validate(self, state: TrainState, statistics: Any) -> float:
+    """Return the corpus perplexity of the validation split."""
+    scores = self.scorer.score(
+      {'params': state.params, 'statistics': statistics},
+      self.validation,
+      self.config.eval_batch_size,
+    )
+    return perplexities(scores)['corpus']
