@@ -10,10 +10,12 @@ import sys
 import time
 
 from absl import flags
+import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import caption_features, checks, records
+from data_prep import caption_features, checks, encoders, scenes
 from data_prep import features as features_lib
+from data_prep.encoders import alexnet
 from data_prep.readers import READERS
 from data_prep.readers import files as raw_files
 from mrnn_jax import errors
@@ -29,6 +31,7 @@ _FILE_FLAGS = (
   'feature_ids',
 )
 _MIN_SCENES = 40
+_ENCODER_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,11 +173,6 @@ def _build_from_files(config: BuildConfig):
   fingerprint = caption_features.fingerprint(
     checked, raw.seed, table.encoder, digest
   )
-  return _write_unless_there(config, checked, table, fingerprint)
-
-
-def _write_unless_there(config, checked, table, fingerprint):
-  """Return the dataset's path and whether it had to be written."""
   if caption_features.is_there(
     config.root, config.dataset, fingerprint, config.overwrite
   ):
@@ -183,6 +181,37 @@ def _write_unless_there(config, checked, table, fingerprint):
   content = caption_features.Content(
     config.dataset, checked, table, fingerprint
   )
+  return caption_features.write(content, config.root), True
+
+
+def _build_scenes(config: BuildConfig):
+  """Return the dataset's path and whether it had to be written."""
+  made = scenes.generate(config.num_scenes or scenes.NUM_SCENES, config.seed)
+  checked = checks.check_captions('scenes', made.raw)
+  print(checked.report, flush=True)
+  # Known before anything is drawn or encoded, both of which take a while.
+  encoder = features_lib.Encoder(alexnet.name(_ENCODER_SEED))
+  fingerprint = caption_features.fingerprint(
+    checked, config.seed, encoder, f'drawn by version {scenes.VERSION}'
+  )
+  if caption_features.is_there(
+    config.root, 'scenes', fingerprint, config.overwrite
+  ):
+    return caption_features.dataset_path(config.root, 'scenes'), False
+  folder = scenes.save_pictures(made.scenes, config.root, config.seed)
+  ids = list(made.scenes)
+  features = encoders.encode(
+    encoders.ENCODERS['alexnet'](_ENCODER_SEED),
+    scenes.read_pictures(folder, ids),
+    len(ids),
+  )
+  table = features_lib.FeatureTable(
+    ids, features.astype(np.float16), 'the encoder', encoder
+  )
+  report = checked.report
+  checked = checks.check_features(checked, made.raw, table)
+  print(checked.report.removeprefix(report).strip(), flush=True)
+  content = caption_features.Content('scenes', checked, table, fingerprint)
   return caption_features.write(content, config.root), True
 
 

@@ -18,9 +18,8 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import checks
+from data_prep import checks, progress, records
 from data_prep import features as features_lib
-from data_prep import records
 from mrnn_jax import errors, vocabulary
 
 # A build takes minutes; what is left of one after this time was interrupted.
@@ -119,13 +118,14 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is downloaded.
     return {
-      split: self._generate_examples(rows)
+      split: self._generate_examples(split, rows)
       for split, rows in self._content.checked.splits.items()
     }
 
   def _generate_examples(
-    self, rows: list[records.Record]
+    self, split: str, rows: list[records.Record]
   ) -> Iterator[tuple[int, dict]]:
+    rows = progress.track(rows, len(rows), f'write {split} images')
     for number, record in enumerate(rows):
       yield (
         number,
@@ -243,6 +243,8 @@ def write(content: Content, data_dir: epath.PathLike) -> epath.Path:
   workshop = path.parent / f'{path.name}.incomplete-{uuid.uuid4().hex[:8]}'
   try:
     builder = CaptionFeatures(content, workshop)
+    # Its bars take many lines in a log; ours stand in _generate_examples.
+    tfds.disable_progress_bar()
     # TFDS announces a download of unknown size on stdout; there is none.
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare()

@@ -115,7 +115,7 @@ def check_features(
     ),
     (
       'features without captions (left out)',
-      [name for key, name in table.keys() if key not in known],
+      [name for key, name in table.names_by_key() if key not in known],
     ),
     ('features that are zero throughout', zero),
     (

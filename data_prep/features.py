@@ -105,7 +105,7 @@ class FeatureTable:
   def __contains__(self, image_id: str) -> bool:
     return records.image_key(image_id) in self._rows
 
-  def keys(self) -> Iterator[tuple[str, str]]:
+  def names_by_key(self) -> Iterator[tuple[str, str]]:
     """Yield each image's key and its name as the file spells it."""
     for key, row in self._rows.items():
       yield key, self.ids[row]

@@ -8,8 +8,6 @@ from PIL import Image
 from data_prep import scene_backgrounds as backgrounds
 from data_prep.scene_types import Scene, Thing
 
-CANVAS = backgrounds.CANVAS
-
 _RGB = {
   'red': (214, 40, 40),
   'orange': (244, 132, 26),
@@ -40,14 +38,13 @@ def draw(scene: Scene) -> Image.Image:
     An RGB picture of 224 x 224 pixels; the same scene gives the same pixels.
   """
   rng = random.Random(scene.seed)
-  image = backgrounds.paint(scene.background, scene.extra, rng)
-  pen = backgrounds.pen_of(image)
+  canvas = backgrounds.paint(scene.background, scene.extra, rng)
   for thing in scene.things:
-    _draw_thing(pen, thing, scene.background, rng)
-  return image.reduce(CANVAS // backgrounds.SIZE)
+    _draw_thing(canvas, thing, scene.background, rng)
+  return canvas.picture()
 
 
-def _draw_thing(pen, thing: Thing, background: str, rng: random.Random):
+def _draw_thing(canvas, thing: Thing, background: str, rng: random.Random):
   """Draw an object with its shadow, its outline and some light on it."""
   radius = _RADIUS[thing.size] * rng.uniform(0.93, 1.07)
   x = _COLUMN[thing.column] + rng.uniform(-0.025, 0.025)
@@ -55,7 +52,7 @@ def _draw_thing(pen, thing: Thing, background: str, rng: random.Random):
   if thing.height == 'ground':
     foot = rng.uniform(*_GROUND)
     y = foot - radius * _bottom(thing.shape)
-    _shadow(pen, x, foot, radius, background)
+    _shadow(canvas, x, foot, radius, background)
   else:
     y = max(rng.uniform(*_AIR), radius + 0.03)
   shade = rng.uniform(0.93, 1.05)
@@ -63,7 +60,7 @@ def _draw_thing(pen, thing: Thing, background: str, rng: random.Random):
   # White gets a grey outline and black a lighter one, to stand out anywhere.
   dark = _mix(colour, (96, 96, 112) if thing.colour == 'black' else (0, 0, 0))
   _PAINTERS.get(thing.shape, _paint_flat)(
-    pen, thing, x, y, radius, colour, dark
+    canvas, thing, x, y, radius, colour, dark
   )
 
 
@@ -74,28 +71,19 @@ def _mix(colour, other, share: float = 0.38) -> tuple[int, ...]:
   )
 
 
-def _shadow(pen, x: float, foot: float, radius: float, background: str):
+def _shadow(canvas, x: float, foot: float, radius: float, background: str):
   """Draw what shows that an object stands: a shadow, or rings in water."""
   width, height = 1.15 * radius, 0.24 * radius
   if background == 'lake':
     for grow in (1.0, 1.35):
-      _oval(pen, x, foot, grow * width, grow * height, (240, 250, 255, 110))
+      canvas.oval(x, foot, grow * width, grow * height, (240, 250, 255, 110))
   else:
-    _oval(pen, x + 0.12 * radius, foot, width, height, (0, 0, 0, 70))
+    canvas.oval(x + 0.12 * radius, foot, width, height, (0, 0, 0, 70))
 
 
-def _oval(pen, x, y, width, height, colour):
-  """Draw an ellipse around (x, y) with the given half axes."""
-  box = [(x - width), (y - height), (x + width), (y + height)]
-  pen.ellipse([v * CANVAS for v in box], fill=colour)
-
-
-def _polygon(pen, points: _Points, x, y, scale, colour):
+def _polygon(canvas, points: _Points, x, y, scale, colour):
   """Draw a polygon of unit size at a place."""
-  pen.polygon(
-    [((x + scale * u) * CANVAS, (y + scale * v) * CANVAS) for u, v in points],
-    fill=colour,
-  )
+  canvas.polygon([(x + scale * u, y + scale * v) for u, v in points], colour)
 
 
 def _star() -> _Points:
@@ -153,31 +141,30 @@ def _bottom(shape: str) -> float:
   return 0.78 if shape == 'box' else 1.0
 
 
-def _paint_flat(pen, thing, x, y, radius, colour, dark):
+def _paint_flat(canvas, thing, x, y, radius, colour, dark):
   """Draw a polygon: outline, body, and a lighter half towards the light."""
   points = _OUTLINES[thing.shape]
-  _polygon(pen, points, x, y, radius, dark)
-  _polygon(pen, points, x, y, 0.9 * radius, colour)
+  _polygon(canvas, points, x, y, radius, dark)
+  _polygon(canvas, points, x, y, 0.9 * radius, colour)
   # The points left of the axis and the axis: half of every symmetric shape.
   bright = [(u, v) for u, v in points if u <= 1e-6]
-  _polygon(pen, bright, x, y, 0.9 * radius, (255, 255, 255, 46))
+  _polygon(canvas, bright, x, y, 0.9 * radius, (255, 255, 255, 46))
 
 
-def _paint_ball(pen, thing, x, y, radius, colour, dark):
+def _paint_ball(canvas, thing, x, y, radius, colour, dark):
   """Draw a ball with light from the upper left."""
   del thing
-  _oval(pen, x, y, radius, radius, dark)
-  _oval(pen, x, y, 0.94 * radius, 0.94 * radius, _mix(colour, dark, 0.45))
+  canvas.oval(x, y, radius, radius, dark)
+  canvas.oval(x, y, 0.94 * radius, 0.94 * radius, _mix(colour, dark, 0.45))
   for i in range(12):
     part = 1 - i / 12
     shift = 0.3 * radius * (1 - part)
     body = _mix(_mix(colour, dark, 0.45), colour, min(1, 0.25 + i / 8))
-    _oval(
-      pen, x - shift, y - shift, 0.9 * part * radius, 0.9 * part * radius, body
+    canvas.oval(
+      x - shift, y - shift, 0.9 * part * radius, 0.9 * part * radius, body
     )
   for size, alpha in ((0.3, 60), (0.17, 150)):
-    _oval(
-      pen,
+    canvas.oval(
       x - 0.36 * radius,
       y - 0.38 * radius,
       size * radius,
@@ -186,36 +173,31 @@ def _paint_ball(pen, thing, x, y, radius, colour, dark):
     )
 
 
-def _paint_box(pen, thing, x, y, radius, colour, dark):
+def _paint_box(canvas, thing, x, y, radius, colour, dark):
   """Draw a box that shows its front, its top and its right side."""
   del thing
   front = [(-0.9, -0.5), (0.4, -0.5), (0.4, 0.78), (-0.9, 0.78)]
   top = [(-0.9, -0.5), (-0.4, -0.95), (0.9, -0.95), (0.4, -0.5)]
   side = [(0.4, -0.5), (0.9, -0.95), (0.9, 0.33), (0.4, 0.78)]
-  _polygon(pen, front, x, y, radius, colour)
-  _polygon(pen, top, x, y, radius, _mix(colour, (255, 255, 255), 0.35))
-  _polygon(pen, side, x, y, radius, dark)
+  _polygon(canvas, front, x, y, radius, colour)
+  _polygon(canvas, top, x, y, radius, _mix(colour, (255, 255, 255), 0.35))
+  _polygon(canvas, side, x, y, radius, dark)
   for face in (front, top, side):
-    line = [
-      ((x + radius * u) * CANVAS, (y + radius * v) * CANVAS)
-      for u, v in [*face, face[0]]
-    ]
-    pen.line(line, fill=(*_mix(dark, (0, 0, 0), 0.3), 255), width=3)
+    corners = [*face, face[0]]
+    canvas.line(
+      [v for a, b in corners for v in (x + radius * a, y + radius * b)],
+      _mix(dark, (0, 0, 0), 0.3),
+      width=3,
+    )
 
 
-def _paint_ring(pen, thing, x, y, radius, colour, dark):
+def _paint_ring(canvas, thing, x, y, radius, colour, dark):
   """Draw a ring through which the background is seen."""
   del thing
 
-  def band(outer: float, width: float, fill):
-    half = outer * radius
-    box = [x - half, y - half, x + half, y + half]
-    pixels = max(1, round(width * radius * CANVAS))
-    pen.ellipse([v * CANVAS for v in box], outline=fill, width=pixels)
-
-  band(1.0, 0.44, dark)
-  band(0.93, 0.3, colour)
-  band(0.88, 0.08, (255, 255, 255, 90))
+  canvas.band(x, y, radius, 0.44 * radius, dark)
+  canvas.band(x, y, 0.93 * radius, 0.3 * radius, colour)
+  canvas.band(x, y, 0.88 * radius, 0.08 * radius, (255, 255, 255, 90))
 
 
 _PAINTERS = {'ball': _paint_ball, 'box': _paint_box, 'ring': _paint_ring}

@@ -124,6 +124,10 @@ class Features:
     )
     return flat.reshape(*np.shape(indices), self.size)
 
+  def all(self) -> np.ndarray:
+    """Return all features [N, D]; for splits that fit in memory."""
+    return self[np.arange(len(self))]
+
 
 @dataclasses.dataclass(frozen=True)
 class CaptionSplit:

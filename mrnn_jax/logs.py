@@ -40,6 +40,47 @@ def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
   return lines
 
 
+class Progress:
+  """Tells of long work: what, how far, how fast, and how long still."""
+
+  def __init__(self, what: str, unit: str, every: float = 10.0):
+    """Tell about ``what``, at most every so many seconds."""
+    self._what, self._unit, self._every = what, unit, every
+    self._begin = self._last = time.monotonic()
+    self._first: int | None = None
+    self._done = 0
+
+  def __call__(self, done: int, total: int) -> None:
+    """Take in that ``done`` of ``total`` units are done."""
+    if self._first is None:
+      # A run that goes on from the middle must not count what was there.
+      self._first = done
+    self._done = done
+    now = time.monotonic()
+    if now - self._last < self._every or done >= total:
+      return
+    self._last = now
+    rate = (done - self._first) / (now - self._begin)
+    left = format_seconds((total - done) / rate) if rate > 0 else 'some time'
+    print(
+      f'{self._what}: {100 * done / total:.0f}% of {total:,} {self._unit}, '
+      f'{rate:,.0f}/s, {left} left',
+      flush=True,
+    )
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, kind: Any, *unused: Any) -> None:
+    if kind is None and self._done:
+      seconds = time.monotonic() - self._begin
+      print(
+        f'{self._what}: {self._done:,} {self._unit} in '
+        f'{format_seconds(seconds)}',
+        flush=True,
+      )
+
+
 class Log:
   """The log of a run; every process may call it, the first one writes."""
 

@@ -1,13 +1,9 @@
 """The command ``python -m mrnn_jax.main``: reads flags and runs one task."""
 
-import dataclasses
-import os
 
-from absl import flags
-from etils import epath
-import jax
 
-from mrnn_jax import cli, config as config_lib
+from mrnn_jax import cli
+from mrnn_jax import config as config_lib
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
@@ -21,7 +17,9 @@ def main() -> None:
   """Run the task that the flags name."""
   config = config_lib.from_flags()
   from mrnn_jax import train
+
   train.train(config)
+
 
 if __name__ == '__main__':
   config_lib.define_flags()

@@ -15,6 +15,7 @@ row of two captions gives what two rows of one caption give.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 from typing import Any
 
@@ -242,9 +243,7 @@ class MRNN(nn.Module):
 
   def readout(self, hidden: Array, row_keys: Array | None = None) -> Array:
     """Return logits [..., V] for summed vectors [..., M] (eq. 3, softmax)."""
-    hidden = dropout(
-      scaled_tanh(hidden), self.multimodal_dropout, row_keys, 3
-    )
+    hidden = dropout(scaled_tanh(hidden), self.multimodal_dropout, row_keys, 3)
     # One large matrix product is faster than a batch of small ones.
     logits = self.softmax(hidden.reshape(-1, hidden.shape[-1]))
     return logits.reshape(*hidden.shape[:-1], self.vocab_size)
@@ -278,6 +277,26 @@ MODELS = {
   'm-rnn': functools.partial(MRNN, use_image=True),
   'rnn-base': functools.partial(MRNN, use_image=False),
 }
+
+
+def create_model(
+  name: str, vocab_size: int, feature_size: int, options: Mapping[str, Any]
+) -> MRNN:
+  """Return a model of ``MODELS``.
+
+  Args:
+    name: which.
+    vocab_size: V.
+    feature_size: D.
+    options: its other attributes by name; names that are none are passed over,
+      and a ``recurrent_scale`` of 0 means random.
+  """
+  names = {field.name for field in dataclasses.fields(MRNN)} - {'name'}
+  known = {key: value for key, value in options.items() if key in names}
+  known['recurrent_scale'] = known.get('recurrent_scale') or None
+  return MODELS[name](
+    vocab_size=vocab_size, feature_size=feature_size, **known
+  )
 
 
 def init_variables(model: MRNN, key: Array) -> Variables:

@@ -1,7 +1,6 @@
 """Training: the cost (eq. 6), the step, and the loop."""
 
 from collections.abc import Callable, Mapping
-import dataclasses
 import math
 from typing import Any
 
@@ -150,20 +149,6 @@ def eval_step(
   }
 
 
-def create_model(
-  config: Config, vocab_size: int, feature_size: int
-) -> model_lib.MRNN:
-  """Return the model that a configuration describes."""
-  names = {field.name for field in dataclasses.fields(model_lib.MRNN)}
-  sizes = {
-    name: value for name, value in config.fixed().items() if name in names
-  }
-  sizes['recurrent_scale'] = config.recurrent_scale or None
-  return model_lib.MODELS[config.model](
-    vocab_size=vocab_size, feature_size=feature_size, **sizes
-  )
-
-
 def create_state(
   variables: model_lib.Variables,
   optimizer: optax.GradientTransformation,
@@ -231,6 +216,16 @@ class Scorer:
     scores['num_targets'] = split.lengths.astype(np.float64)
     scores['num_unknown'] = input_pipeline.count_unknown(split)
     return scores
+
+
+def perplexities(scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+  """Summarise what ``Scorer.score`` returns, as evaluation.json has it."""
+  return metrics_lib.perplexity(
+    scores['log2_prob'],
+    scores['num_targets'],
+    scores['end_log2_prob'],
+    scores['num_unknown'],
+  )
 
 
 class Plateau:
@@ -376,7 +371,9 @@ class _Run:
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
     self.eval_every = config.eval_every_steps or steps_per_epoch
-    self.model = create_model(config, len(vocabulary), dataset.feature_size)
+    self.model = model_lib.create_model(
+      config.model, len(vocabulary), dataset.feature_size, config.fixed()
+    )
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
     self.optimizer = optimizers.create_optimizer(config, self.schedule)
     self.scorer = Scorer(self.model, devices)

@@ -60,6 +60,11 @@ class AlexNet(nn.Module):
     return nn.relu(nn.Dense(FEATURE_SIZE, name='fc7')(x))
 
 
+def name(seed: int) -> str:
+  """Return what a dataset says about the origin of these features."""
+  return f'alexnet (random weights, seed {seed})'
+
+
 def create(seed: int = 0) -> Network:
   """Return AlexNet with He-initialised random weights.
 
@@ -76,7 +81,7 @@ def create(seed: int = 0) -> Network:
   rng = np.random.default_rng(seed)
   params = {name: _draw(rng, layer) for name, layer in sorted(shapes.items())}
   return Network(
-    name=f'alexnet (random weights, seed {seed})',
+    name=name(seed),
     image_size=IMAGE_SIZE,
     feature_size=FEATURE_SIZE,
     params=params,

@@ -231,9 +231,9 @@ def _wrong_sentences(
   """Count the wrong sentences not below each of an image's own.
 
   Returns:
-    [N, K] counts for the image's own sentences from the best to the worst (of
-    any meaning beyond the number it has), K = 1 for the best alone; [N] the
-    lengths of the lists.
+    [N, K] counts for the image's own sentences from the best to the worst
+    (columns beyond their number mean nothing), K = 1 for the best alone; [N]
+    the lengths of the lists.
   """
   scores, owner = _check(scores, owner)
   num_sentences, num_images = scores.shape
@@ -266,8 +266,9 @@ def _wrong_sentences(
         count[rows] = np.count_nonzero(
           listed & (block >= limit[rows, None]), axis=1
         )
-  own_at_least = np.count_nonzero(own[:, None, :] >= limits[:, :, None], axis=2)
-  return at_least.T - own_at_least, lengths
+  for count, limit in zip(at_least, limits.T, strict=True):
+    count -= np.count_nonzero(own >= limit[:, None], axis=1)
+  return at_least.T, lengths
 
 
 def _own_sentences(owner: np.ndarray, num_images: int) -> np.ndarray:

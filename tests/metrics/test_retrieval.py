@@ -11,6 +11,7 @@ from mrnn_jax import metrics
 from mrnn_jax.errors import InputError
 from mrnn_jax.metrics import retrieval
 
+PERCENT = (0, 0.1, 5, 12.5, 20, 33, 50, 60, 75, 99, 100)
 OWNER = np.array([0, 0, 1, 2])
 SCORES = np.array(
   [
@@ -75,7 +76,7 @@ def test_constant_scores_are_the_worst_ranks():
   assert metrics.text_to_image_ranks(scores, OWNER).tolist() == [3, 3, 3, 3]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(_problems(), st.sampled_from([1, 7, 1000]))
 def test_ranks_are_those_of_sorted_lists(problem, block):
   scores, owner, shortlist = problem
@@ -103,9 +104,9 @@ def test_recall_curves_are_those_of_sorted_lists(problem, block):
   everything = np.tile(np.arange(num_images), (num_images, 1))
   with mock.patch.object(retrieval, '_BLOCK', block):
     curves = [
-      metrics.image_to_text_recall_curve(scores, owner),
-      metrics.image_to_text_recall_curve(scores, owner, shortlist),
-      metrics.text_to_image_recall_curve(scores, owner),
+      metrics.image_to_text_recall_curve(scores, owner, percent=PERCENT),
+      metrics.image_to_text_recall_curve(scores, owner, shortlist, PERCENT),
+      metrics.text_to_image_recall_curve(scores, owner, percent=PERCENT),
     ]
   lists = [
     _lists(scores, owner, everything),
@@ -113,8 +114,8 @@ def test_recall_curves_are_those_of_sorted_lists(problem, block):
     _text_lists(scores, owner),
   ]
   for curve, ordered in zip(curves, lists, strict=True):
-    assert curve['percent'] == list(metrics.RECALL_PERCENT)
-    true_items, share = _brute_curve(ordered, metrics.RECALL_PERCENT)
+    assert curve['percent'] == list(PERCENT)
+    true_items, share = _brute_curve(ordered, PERCENT)
     assert curve['true_items'] == pytest.approx(true_items)
     assert curve['share'] == pytest.approx(share)
   assert curves[0]['true_items'][-1] == pytest.approx(len(owner) / num_images)
@@ -138,13 +139,11 @@ def test_recall_curve_counts_whole_items():
 
 
 def test_recall_curve_is_not_short_by_rounding():
-  owner = np.ones(5000, int)
-  owner[56] = 0
-  scores = np.stack([-np.arange(5000), owner], axis=1)
+  scores = np.broadcast_to(-np.arange(5000)[:, None], (5000, 1000))
   curve = metrics.image_to_text_recall_curve(
-    scores, owner, percent=(1.12, 1.14)
+    scores, np.repeat(np.arange(1000), 5), percent=(1.12, 1.14)
   )
-  assert curve['true_items'] == pytest.approx([56 / 2, (1 + 57) / 2])
+  assert curve['true_items'] == pytest.approx([56 / 1000, 57 / 1000])
 
 
 def test_percent_grid_rises_to_the_whole_list():
@@ -152,6 +151,8 @@ def test_percent_grid_rises_to_the_whole_list():
   assert grid[0] == 0
   assert grid[-1] == 100
   assert (np.diff(grid) > 0).all()
+  curve = metrics.text_to_image_recall_curve(SCORES, OWNER)
+  assert curve['percent'] == grid.tolist()
 
 
 def test_summary():

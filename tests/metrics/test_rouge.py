@@ -30,7 +30,7 @@ def test_precision_and_recall_may_come_from_different_references():
 _sentences = st.lists(st.sampled_from('abcd'), min_size=1, max_size=80)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(_sentences, st.lists(_sentences, min_size=1, max_size=3))
 def test_is_the_formula_over_the_dynamic_programme(hypothesis, references):
   common = [_longest_common(hypothesis, other) for other in references]

@@ -1,0 +1,99 @@
+"""Writes captions for the images of a split: ``captions.jsonl``."""
+
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from mrnn_jax import decode as decode_lib
+from mrnn_jax import files
+from mrnn_jax import input_pipeline
+from mrnn_jax.config import Config
+from mrnn_jax.logs import Progress
+from mrnn_jax.trained import TrainedModel
+from mrnn_jax.vocabulary import UNK, tokenize
+
+
+def decode_options(config: Config) -> decode_lib.DecodeOptions:
+  """Return how the configuration wants words to be chosen."""
+  method = 'beam' if config.beam_size > 1 else 'greedy'
+  return decode_lib.DecodeOptions(
+    method='sample' if config.sample else method,
+    beam_size=config.beam_size,
+    num_best=config.nbest,
+    num_samples=config.nbest,
+    temperature=config.temperature,
+    top_k=config.top_k,
+    top_p=config.top_p,
+    length_penalty=config.length_penalty,
+    max_words=config.max_words,
+  )
+
+
+def _caption(
+  model: TrainedModel,
+  decoded: decode_lib.Decoded,
+  row: int,
+  k: int,
+  prefix: Sequence[str],
+) -> dict[str, Any]:
+  """Return hypothesis k of a row as JSON values."""
+  words = decoded.words[row, k, : decoded.lengths[row, k]]
+  log_prob = float(decoded.log_probs[row, k])
+  targets = int(decoded.num_targets[row, k])
+  text = [*prefix, *(model.vocabulary.words[i] for i in words)]
+  return {
+    'caption': ' '.join(text),
+    'log_prob': log_prob,
+    'perplexity': math.exp(-log_prob / max(1, targets)),
+    'cut': bool(decoded.cut[row, k]),
+  }
+
+
+def write_captions(
+  model: TrainedModel,
+  split: input_pipeline.CaptionSplit,
+  config: Config,
+  prefix: str = '',
+) -> dict[str, str]:
+  """Write a caption for every image of a split into the workdir.
+
+  Args:
+    model: the model.
+    split: its N images.
+    config: workdir and how to choose words.
+    prefix: words that every caption begins with; their probability is not
+      counted in that of the caption.
+
+  Returns:
+    The best caption by image id.
+  """
+  given = tokenize(prefix)
+  ids = model.vocabulary.encode(given)
+  unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
+  if unknown:
+    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  features = split.features.all()
+  with Progress('captions', 'images') as progress:
+    decoded = model.generate(
+      features,
+      decode_options(config),
+      prefixes=[ids] * len(features),
+      seed=config.sample_seed,
+      batch_size=config.eval_batch_size,
+      progress=progress,
+    )
+  lines = []
+  for row, image_id in enumerate(split.image_ids):
+    hypotheses = [
+      _caption(model, decoded, row, k, given)
+      for k in range(decoded.words.shape[1])
+      if decoded.log_probs[row, k] > -math.inf
+    ]
+    line = {'image_id': image_id, **hypotheses[0]}
+    if config.nbest > 1:
+      line['nbest'] = hypotheses
+    lines.append(line)
+  path = files.result_path(config, 'captions.jsonl')
+  files.write_json_lines(path, lines)
+  print(f'wrote {path}')
+  return {line['image_id']: line['caption'] for line in lines}

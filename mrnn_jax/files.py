@@ -1,0 +1,41 @@
+"""Result files of a workdir: their names, and writing them whole."""
+
+from collections.abc import Iterable, Mapping
+import json
+import os
+from typing import Any
+
+from etils import epath
+
+from mrnn_jax.config import Config
+
+
+def result_path(config: Config, name: str) -> epath.Path:
+  """Return the path of a result: plain for test, else with the split's name."""
+  path = epath.Path(config.workdir).expanduser() / name
+  if config.split == 'test':
+    return path
+  return path.with_name(f'{path.stem}_{config.split}{path.suffix}')
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+  """Write a file so that it is there whole or not at all."""
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  temporary.write_text(text)
+  temporary.replace(path)
+
+
+def write_json_lines(
+  path: epath.PathLike, lines: Iterable[Mapping[str, Any]]
+) -> None:
+  """Write records as JSON, one a line."""
+  write_text(
+    path, ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
+  )
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+  """Write a value as indented JSON."""
+  write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + '\n')

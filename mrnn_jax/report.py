@@ -1,0 +1,158 @@
+"""What people look at: results as tables.
+
+``python -m mrnn_jax.report WORKDIR [WORKDIR ...]`` sets runs beside each other
+and beside chance.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+import sys
+from typing import Any
+
+from etils import epath
+
+from mrnn_jax import published
+from mrnn_jax.errors import InputError
+
+# Label, path in evaluation.json, format, and factor.
+_PERPLEXITY_ROWS = (
+  ('perplexity (corpus)', ('perplexity', 'corpus'), '{:.2f}'),
+  ('  geometric mean', ('perplexity', 'geometric_mean'), '{:.2f}'),
+  ('  without ##END##', ('perplexity', 'without_end'), '{:.2f}'),
+)
+_CAPTION_ROWS = (
+  *(
+    (f'BLEU B-{n}', ('bleu', 'cumulative', n - 1), '{:.3f}')
+    for n in (1, 2, 3, 4)
+  ),
+  ('CIDEr-D', ('cider_d',), '{:.3f}'),
+  ('ROUGE-L', ('rouge_l',), '{:.3f}'),
+  ('words a caption', ('captions', 'mean_words'), '{:.1f}'),
+  ('distinct captions', ('captions', 'distinct'), '{:d}'),
+  ('copied from training', ('captions', 'copied_from_training'), '{:.3f}'),
+)
+_RETRIEVAL_ROWS = tuple(
+  (f'{label} {measure}', ('retrieval', direction, key), '{:.1f}')
+  for direction, label in (
+    ('image_to_text', 'image to text'),
+    ('image_to_text_perplexity', 'image to text, by perplexity'),
+    ('text_to_image', 'text to image'),
+  )
+  for measure, key in (
+    ('R@1', 'r@1'),
+    ('R@5', 'r@5'),
+    ('R@10', 'r@10'),
+    ('Med r', 'median_rank'),
+  )
+)
+ROWS = (*_PERPLEXITY_ROWS, *_CAPTION_ROWS, *_RETRIEVAL_ROWS)
+
+
+def _look_up(result: Any, path: Sequence[str | int]) -> Any:
+  for key in path:
+    try:
+      result = result[key]
+    except (KeyError, IndexError, TypeError):
+      return None
+  return result
+
+
+def format_table(columns: Mapping[str, Mapping[str, Any] | None]) -> str:
+  """Return results side by side.
+
+  Args:
+    columns: heading -> what evaluation.json holds; what a column lacks is left
+      open, and rows that all lack are left out.
+  """
+  columns = {name: value for name, value in columns.items() if value}
+  rows = []
+  for label, path, form in ROWS:
+    values = [_look_up(result, path) for result in columns.values()]
+    if any(value is not None for value in values):
+      cells = ['' if v is None else form.format(v) for v in values]
+      rows.append([label, *cells])
+  return format_rows(['', *columns], rows)
+
+
+def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Return rows of text as a table: first column left, the others right."""
+  widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+  def line(row):
+    cells = [row[0].ljust(widths[0])]
+    cells += [
+      cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+    ]
+    return '  '.join(cells).rstrip()
+
+  rule = '-' * (sum(widths) + 2 * (len(widths) - 1))
+  return '\n'.join([line(head), rule, *map(line, rows)])
+
+
+def format_evaluation(result: Mapping[str, Any]) -> str:
+  """Return an evaluation as a table, beside the paper's and chance."""
+  columns = {
+    f'{result["model"]} (ours)': result,
+    f'{result["model"]} ({published.PAPER})': published.paper_row(
+      result['dataset'], result['model']
+    ),
+    'chance': chance_column(result),
+  }
+  convention = ', '.join(
+    f'{name}={value}' for name, value in result['convention'].items()
+  )
+  return (
+    f'{result["dataset"]}, {result["split"]} split, step {result["step"]}\n'
+    f'{format_table(columns)}\nconvention: {convention}'
+  )
+
+
+def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:
+  """Return what chance would give in the retrieval of an evaluation."""
+  return {'retrieval': result['chance']} if result.get('chance') else None
+
+
+def compare(workdirs: Sequence[str]) -> str:
+  """Return the evaluations of several workdirs side by side.
+
+  Raises:
+    InputError: one of them has no evaluation.json, or a broken one.
+  """
+  columns: dict[str, Any] = {}
+  chance = None
+  for workdir in workdirs:
+    path = epath.Path(workdir).expanduser() / 'evaluation.json'
+    try:
+      result = json.loads(path.read_text())
+      heading = f'{result["model"]} ({epath.Path(workdir).name})'
+      chance = chance or chance_column(result)
+    except OSError as error:
+      raise InputError(
+        f'there is no evaluation in {workdir}: make it by "python -m '
+        f'mrnn_jax.main --task=evaluate --workdir={workdir}".'
+      ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+      raise InputError(
+        f'{path} is not an evaluation ({error}): make it again by "python -m '
+        f'mrnn_jax.main --task=evaluate --workdir={workdir}".'
+      ) from error
+    columns[heading] = result
+  columns['chance'] = chance
+  return format_table(columns)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Print the comparison of the workdirs that are named."""
+  if not argv or argv[0] in ('--help', '-h'):
+    print('usage: python -m mrnn_jax.report WORKDIR [WORKDIR ...]')
+    return 0 if argv else 1
+  try:
+    print(compare(argv))
+  except InputError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
