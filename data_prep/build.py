@@ -13,9 +13,8 @@ from absl import flags
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import caption_features, checks, encoders, scenes
+from data_prep import caption_features, checks, scenes
 from data_prep import features as features_lib
-from data_prep.encoders import alexnet
 from data_prep.readers import READERS
 from data_prep.readers import files as raw_files
 from mrnn_jax import errors
@@ -32,6 +31,7 @@ _FILE_FLAGS = (
 )
 _MIN_SCENES = 40
 _ENCODER_SEED = 0
+_NUM_CALIBRATION = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,13 +186,18 @@ def _build_from_files(config: BuildConfig):
 
 def _build_scenes(config: BuildConfig):
   """Return the dataset's path and whether it had to be written."""
+  # Here, so that whoever brings features need not wait for JAX to start.
+  from data_prep import encoders
+  from data_prep.encoders import alexnet
+
   made = scenes.generate(config.num_scenes or scenes.NUM_SCENES, config.seed)
   checked = checks.check_captions('scenes', made.raw)
   print(checked.report, flush=True)
   # Known before anything is drawn or encoded, both of which take a while.
   encoder = features_lib.Encoder(alexnet.name(_ENCODER_SEED))
+  recipe = f'pictures {scenes.VERSION}, weights {alexnet.VERSION}'
   fingerprint = caption_features.fingerprint(
-    checked, config.seed, encoder, f'drawn by version {scenes.VERSION}'
+    checked, config.seed, encoder, recipe
   )
   if caption_features.is_there(
     config.root, 'scenes', fingerprint, config.overwrite
@@ -200,8 +205,12 @@ def _build_scenes(config: BuildConfig):
     return caption_features.dataset_path(config.root, 'scenes'), False
   folder = scenes.save_pictures(made.scenes, config.root, config.seed)
   ids = list(made.scenes)
+  some = made.raw.splits['train'][:_NUM_CALIBRATION]
+  network = encoders.ENCODERS['alexnet'](
+    _ENCODER_SEED, np.stack(list(scenes.read_pictures(folder, some)))
+  )
   features = encoders.encode(
-    encoders.ENCODERS['alexnet'](_ENCODER_SEED),
+    network,
     scenes.read_pictures(folder, ids),
     len(ids),
   )

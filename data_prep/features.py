@@ -6,7 +6,6 @@ name it in ``_LOADERS`` by suffix.
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
-import zipfile
 
 from etils import epath
 import numpy as np
@@ -153,7 +152,7 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
     return loader(path, epath.Path(ids_path) if ids_path else None)
   except errors.InputError:
     raise
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # Broken archives raise nearly anything.
     raise errors.InputError(
       f'{path} is broken or not what its suffix says'
       f' ({_first_line(error)}): save it again.'

@@ -6,11 +6,8 @@ import re
 
 SPLITS = ('train', 'validation', 'test')
 
-# A two-digit folder is part of the name in IAPR TC-12 ('00/25'); every other
-# folder only says where somebody keeps the files.
-_KEY = re.compile(
-  r'(?:^|.*/)((?:\d\d/)?[^/]+?)(?:\.(?:jpe?g|png|gif|bmp|tiff?|webp|eng))?$',
-  re.IGNORECASE | re.DOTALL,
+_EXTENSION = re.compile(
+  r'(?<=.)\.(?:jpe?g|png|gif|bmp|tiff?|webp|eng)$', re.IGNORECASE
 )
 
 
@@ -27,9 +24,13 @@ def image_key(name: str) -> str:
   Returns:
     The key under which captions, splits and features meet.
   """
-  name = name.strip().replace('\\', '/')
-  match = _KEY.match(name)
-  return match[1] if match else name
+  *folders, name = name.strip().replace('\\', '/').split('/')
+  name = _EXTENSION.sub('', name)
+  # A two-digit folder is part of the name in IAPR TC-12; every other folder
+  # only says where somebody keeps the files.
+  if folders and re.fullmatch(r'\d\d', folders[-1]):
+    return f'{folders[-1]}/{name}'
+  return name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,7 @@ import math
 from typing import Any
 
 from mrnn_jax import decode as decode_lib
-from mrnn_jax import files
-from mrnn_jax import input_pipeline
+from mrnn_jax import files, input_pipeline
 from mrnn_jax.config import Config
 from mrnn_jax.logs import Progress
 from mrnn_jax.trained import TrainedModel

@@ -176,7 +176,9 @@ def model_step_fn(model: nn.Module, variables: Any) -> StepFn:
     carry, language = model.apply(
       variables, carry, tokens, method='language_step'
     )
-    return carry, model.apply(variables, language + image, method='readout')
+    return carry, model.apply(
+      variables, language + image[None], method='readout'
+    )
 
   return step_fn
 
@@ -252,7 +254,8 @@ def _extend_beam(state, log_probs, live, options):
   log_probs, words = lax.top_k(log_probs, C)  # --> [K, C]
   log_probs += state.log_probs[:, None]
   # One that is finished competes as the single continuation of itself.
-  itself = jnp.where(jnp.arange(C) == 0, state.log_probs[:, None], -jnp.inf)
+  first = (jnp.arange(C) == 0)[None]
+  itself = jnp.where(first, state.log_probs[:, None], -jnp.inf)
   log_probs = jnp.where(live[:, None], log_probs, itself).reshape(-1)
   num_targets = jnp.repeat(state.num_targets + live, C)
   # Equal scores keep their order: lax.top_k takes the lower index first.
@@ -265,7 +268,7 @@ def _extend_samples(state, log_probs, live, key, options):
   K, V = log_probs.shape
   # The largest becomes 0, so that no temperature makes it overflow.
   largest = log_probs.max(axis=-1, keepdims=True)
-  largest = jnp.where(largest > -jnp.inf, largest, 0)
+  largest = jnp.where(largest == -jnp.inf, 0, largest)
   logits = (log_probs - largest) / options.temperature
   words = jnp.broadcast_to(jnp.arange(V), (K, V))
   if options.top_k:
@@ -285,10 +288,11 @@ def _step(step_fn, options, t, state, image, max_words, key):
   """Give every live hypothesis of one image its word number t."""
   live = state.is_live(max_words)
   carry, logits = step_fn(state.carry, state.last, image)  # [K, V]
-  # A word that the model holds impossible (-inf) is no hypothesis, never NaN.
+  # A row in which all is impossible has log_z = -inf and must not become NaN;
+  # a NaN of the model's own must stay one.
   log_z = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
   log_probs = jnp.where(
-    allowed_words(state, logits.shape[-1], options) & (logits > -jnp.inf),
+    allowed_words(state, logits.shape[-1], options) & (logits != -jnp.inf),
     logits - log_z,
     -jnp.inf,
   )
@@ -304,7 +308,7 @@ def _step(step_fn, options, t, state, image, max_words, key):
   is_end = words == END
   added = live & ~is_end
   # Every live hypothesis has t words: word t is the same column for all.
-  column = jnp.arange(options.max_words) == t
+  column = (jnp.arange(options.max_words) == t)[None]
   return SearchState(
     carry=carry,
     last=words.astype(jnp.int32),

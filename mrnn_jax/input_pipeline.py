@@ -13,6 +13,7 @@ lengths, so that a few row lengths ("buckets") waste next to nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import functools
 import json
@@ -56,6 +57,16 @@ class Dataset:
   def feature_size(self) -> int:
     """D, the size of an image feature."""
     return self.metadata['feature_size']
+
+  def training_captions(self) -> list[str]:
+    """Return all raw captions of the training split."""
+    with _reading(self, 'train'):
+      source = self.builder.as_data_source('train')
+      return [
+        _text(caption)
+        for i in range(len(source))
+        for caption in source[i]['captions']
+      ]
 
   def vocabulary(self, min_word_count: int) -> Vocabulary:
     """Cut the vocabulary from the word counts of the training split."""
@@ -205,9 +216,16 @@ def load_split(
   Raises:
     InputError: the split is missing, empty or damaged.
   """
-  try:
+  with _reading(dataset, name):
     source = dataset.builder.as_data_source(name)
     return make_split(name, source, vocabulary, cache_mb, first_caption_only)
+
+
+@contextlib.contextmanager
+def _reading(dataset: Dataset, name: str) -> Iterator[None]:
+  """Turn whatever goes wrong in reading a split into an InputError."""
+  try:
+    yield
   except InputError:
     raise
   except Exception as error:  # Readers raise whatever their C++ side does.
@@ -452,10 +470,19 @@ def evaluation_batches(
     yield fill_batch(split, length, rows, num_rows)
 
 
-def count_unknown(split: CaptionSplit) -> np.ndarray:
-  """Return [C] how many words of each caption are ``##UNK##``."""
-  unknown = (split.tokens == UNK).astype(np.int64)
-  return np.add.reduceat(unknown, split.offsets[:-1])
+def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
+  """Return [C] how many words of each caption are ``##UNK##``.
+
+  Args:
+    split: C captions.
+    first: so many words at the beginning of each are not counted.
+  """
+  position = np.arange(len(split.tokens)) - np.repeat(
+    split.offsets[:-1], np.diff(split.offsets)
+  )
+  # Position 0 is ##START##.
+  unknown = (split.tokens == UNK) & (position > first)
+  return np.add.reduceat(unknown.astype(np.int64), split.offsets[:-1])
 
 
 def feature_statistics(

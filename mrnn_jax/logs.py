@@ -48,19 +48,20 @@ class Progress:
     self._what, self._unit, self._every = what, unit, every
     self._begin = self._last = time.monotonic()
     self._first: int | None = None
+    self._first_time = self._begin
     self._done = 0
 
   def __call__(self, done: int, total: int) -> None:
     """Take in that ``done`` of ``total`` units are done."""
-    if self._first is None:
-      # A run that goes on from the middle must not count what was there.
-      self._first = done
-    self._done = done
     now = time.monotonic()
+    self._done = done
+    if self._first is None:
+      # The rate counts neither compiling nor what an earlier run had done.
+      self._first, self._first_time = done, now
     if now - self._last < self._every or done >= total:
       return
     self._last = now
-    rate = (done - self._first) / (now - self._begin)
+    rate = (done - self._first) / max(now - self._first_time, 1e-9)
     left = format_seconds((total - done) / rate) if rate > 0 else 'some time'
     print(
       f'{self._what}: {100 * done / total:.0f}% of {total:,} {self._unit}, '

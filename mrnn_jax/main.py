@@ -1,26 +1,39 @@
 """The command ``python -m mrnn_jax.main``: reads flags and runs one task."""
 
+import os
+import sys
 
+from absl import flags
+import jax
 
-from mrnn_jax import cli
+from mrnn_jax import cli, tasks
 from mrnn_jax import config as config_lib
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
 
-Train an m-RNN on a prepared dataset and evaluate it; or evaluate, caption or
-retrieve with a model that is there.
+Train an m-RNN on a prepared dataset and evaluate it, write captions, or rank
+images and sentences. A workdir alone is enough to use its model:
+python -m mrnn_jax.main --workdir=W --task=caption
 """
+
+
+def compilation_cache_dir() -> str:
+  """Return where compiled programs are kept between runs."""
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return os.path.join(base, 'mrnn_jax', 'compiled')
 
 
 def main() -> None:
   """Run the task that the flags name."""
   config = config_lib.from_flags()
-  from mrnn_jax import train
-
-  train.train(config)
+  if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
+  tasks.run(config, config_lib.given())
 
 
 if __name__ == '__main__':
-  config_lib.define_flags()
-  cli.run(main, USAGE, config_lib.flag_groups())
+  config_lib.define_flags(flags.FLAGS)
+  # JAX's own flags may stand on the command line and in flag files.
+  jax.config.config_with_absl()
+  sys.exit(cli.run(main, USAGE, config_lib.flag_groups()))

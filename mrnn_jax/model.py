@@ -294,9 +294,7 @@ def create_model(
   names = {field.name for field in dataclasses.fields(MRNN)} - {'name'}
   known = {key: value for key, value in options.items() if key in names}
   known['recurrent_scale'] = known.get('recurrent_scale') or None
-  return MODELS[name](
-    vocab_size=vocab_size, feature_size=feature_size, **known
-  )
+  return MODELS[name](vocab_size=vocab_size, feature_size=feature_size, **known)
 
 
 def init_variables(model: MRNN, key: Array) -> Variables:

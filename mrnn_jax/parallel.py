@@ -71,7 +71,7 @@ def split_rows(tree: Any, num_devices: int) -> Any:
   """Reshape [rows, ...] --> [devices, rows / devices, ...]."""
 
   def split(x):
-    return x.reshape(num_devices, -1, *x.shape[1:])
+    return x.reshape(num_devices, len(x) // num_devices, *x.shape[1:])
 
   return jax.tree.map(split, tree)
 

@@ -191,6 +191,16 @@ def edge_log_probs(
   return jax.vmap(one_image)(images)
 
 
+def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
+  """Return log P(w) = log (1/K) sum_k P(w|I_k), [S] float32 (section 6).
+
+  Args:
+    log_probs: [S, K] log P(w|I_k) of K training images, natural logarithms.
+  """
+  total = np.logaddexp.reduce(log_probs.astype(np.float64), axis=1)
+  return (total - np.log(log_probs.shape[1])).astype(np.float32)
+
+
 class Ranker:
   """Ranks with one model; compiled once, for any sentences and images."""
 
@@ -262,37 +272,23 @@ class Ranker:
       scores[rows, columns] = block
     return scores
 
-  def log_mean_probs(
-    self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
-    progress: Progress | None = None,
-  ) -> np.ndarray:
-    """Return log P(w) = log (1/K) sum_I P(w|I) over K images (section 6).
-
-    Args:
-      sentences: S sentences of word ids.
-      features: [K, D] raw features of training images.
-      progress: as for ``log_probs``.
-
-    Returns:
-      [S] float32, natural logarithms.
-    """
-    total = np.full(len(sentences), -np.inf)
-    for rows, _, block in self.blocks(sentences, features, progress):
-      block_total = np.logaddexp.reduce(block.astype(np.float64), axis=1)
-      total[rows] = np.logaddexp(total[rows], block_total)
-    return (total - np.log(len(features))).astype(np.float32)
-
   def blocks(
     self,
     sentences: Sequence[Sequence[int]],
     features: np.ndarray,
     progress: Progress | None = None,
+    first: int = 0,
   ) -> Iterator[tuple[np.ndarray, slice, np.ndarray]]:
     """Yield the matrix in blocks: sentence numbers, images, log-probabilities.
 
-    Memory is bounded by the blocks, whatever S and N.
+    Memory is bounded by the blocks, whatever S and N.  The blocks and their
+    order are a function of the arguments alone.
+
+    Args:
+      sentences: S sentences of word ids.
+      features: [N, D] raw features.
+      progress: as for ``log_probs``.
+      first: the number of blocks to leave out, which were done before.
     """
     n = len(self._devices)
     width = n * self._image_block
@@ -306,15 +302,21 @@ class Ranker:
       rows = order[start : start + _SENTENCE_BLOCK]
       trees.append((rows, PrefixTree.build([sentences[s] for s in rows])))
     total = sum(tree.num_prefixes for _, tree in trees) * len(features)
-    done = 0
+    done = number = 0
     for rows, tree in trees:
-      contexts = self._contexts(tree)
+      contexts = None
       tiles = Tiles.cut(
         tree, self._tile_prefixes, 2 * self._tile_prefixes, _TILES_PER_CALL
       )
       for start in range(0, len(features), width):
         columns = slice(start, min(start + width, len(features)))
         count = columns.stop - columns.start
+        number += 1
+        if number <= first:
+          done += tree.num_prefixes * count
+          continue
+        if contexts is None:
+          contexts = self._contexts(tree)
         block = parallel.pad_rows(np.asarray(features[columns]), width)
         images = self._image(self._variables, parallel.split_rows(block, n))
         values = np.empty((len(tree.edge_word) + 1, count), np.float32)

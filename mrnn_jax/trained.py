@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 from etils import epath
@@ -96,6 +97,13 @@ class TrainedModel:
           'trained on.'
         )
 
+  def identity(self) -> str:
+    """Return a hash of everything that its probabilities depend on."""
+    digest = hashlib.sha256(repr(self.config.fixed()).encode())
+    for leaf in jax.tree.leaves(self.variables):
+      digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
   def generate(
     self,
     features: np.ndarray,
@@ -160,13 +168,17 @@ class TrainedModel:
     ]
     return np.concatenate(vectors)[: len(features)]
 
-  def ranker(self, image_block: int = 100, tile_rows: int = 2000) -> Ranker:
-    """Return what ranks with this model."""
+  def check_ranks(self) -> None:
+    """Raise InputError where the model has no image part to rank with."""
     if not self.model.use_image:
       raise InputError(
         'a model that does not see the image (--model=rnn-base) cannot rank '
         'images or sentences: name a workdir with an m-RNN.'
       )
+
+  def ranker(self, image_block: int = 100, tile_rows: int = 2000) -> Ranker:
+    """Return what ranks with this model."""
+    self.check_ranks()
     return Ranker(
       self.model, self.variables, self.devices, image_block, tile_rows
     )

@@ -25,7 +25,7 @@ def table_step_fn(table):
   """
 
   def step_fn(carry, tokens, image):
-    return tokens, table[carry, tokens] + image
+    return tokens, table[carry, tokens] + image[None]
 
   return step_fn
 
@@ -40,7 +40,17 @@ def random_images(N, V, seed=0):
   return jnp.asarray(rng.normal(size=(N, V)), jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnames='options')
+# These tests spend their time on compiling.
+quick_jit = functools.partial(
+  jax.jit,
+  compiler_options={
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+  },
+)
+
+
+@functools.partial(quick_jit, static_argnames='options')
 def table_search(table, images, prefix, lengths, max_words, ids, key, options):
   carry = jnp.zeros(len(images), jnp.int32)
   return search(
@@ -102,7 +112,7 @@ def enumerate_captions(table, image, options, prefix, max_words):
 
   def visit(generated, log_prob):
     L = len(generated)
-    if L == max_words:
+    if len(generated) == max_words:
       found.append((generated, log_prob, L, True))
       return
     log_probs = next_log_probs(table, image, (*prefix, *generated))
@@ -126,8 +136,10 @@ def assert_same_captions(found, expected):
     )
 
 
-@pytest.mark.parametrize('exact_length', [False, True])
-@pytest.mark.parametrize('alpha', [0.0, 0.7, 1.5])
+@pytest.mark.parametrize(
+  ('alpha', 'exact_length'),
+  [(0.0, False), (0.7, False), (1.5, False), (0.7, True)],
+)
 def test_wide_beam_is_brute_force(alpha, exact_length):
   # Three words and at most four of them: 3^4 that are cut, 40 that end.
   table, images = random_table(7, 0), random_images(5, 7)
@@ -156,11 +168,9 @@ def test_stopping_early_does_not_change_the_best(alpha):
     'beam', beam_size=6, num_best=6, length_penalty=alpha, max_words=8
   )
   expected = run(table, images, all_best)
-  for num_best in (1, 3):
-    options = dataclasses.replace(all_best, num_best=num_best)
-    result = run(table, images, options)
-    for row in range(20):
-      assert captions(result, row) == captions(expected, row)[:num_best]
+  result = run(table, images, dataclasses.replace(all_best, num_best=2))
+  for row in range(20):
+    assert captions(result, row) == captions(expected, row)[:2]
 
 
 def test_no_step_after_all_are_settled():
@@ -173,25 +183,23 @@ def test_no_step_after_all_are_settled():
     jax.debug.callback(lambda: steps.append(1), ordered=False)
     return table_step_fn(jnp.asarray(table))(carry, tokens, image)
 
-  for method, num_best in (('greedy', 1), ('sample', 1), ('beam', 1)):
-    steps.clear()
-    options = DecodeOptions(method, num_best=num_best, num_samples=2)
-    zeros = jnp.zeros(1, jnp.int32)
-    result = search(
-      step_fn,
-      zeros,
-      jnp.zeros((1, 7)),
-      jnp.zeros((1, 0), jnp.int32),
-      zeros,
-      zeros + 30,
-      zeros,
-      jax.random.key(0),
-      options,
-    )
-    jax.block_until_ready(result)
-    jax.effects_barrier()
-    assert result.words[0, 0, :2].tolist() == [A, PAD]
-    assert len(steps) == 2
+  # The best of the beam is sure long before the other two are.
+  options = DecodeOptions('beam', beam_size=3)
+  zeros = jnp.zeros(1, jnp.int32)
+  prefix = jnp.zeros((1, 0), jnp.int32)
+  result = quick_jit(functools.partial(search, step_fn, options=options))(
+    zeros,
+    jnp.zeros((1, 7)),
+    prefix,
+    zeros,
+    zeros + 30,
+    zeros,
+    jax.random.key(0),
+  )
+  jax.block_until_ready(result)
+  jax.effects_barrier()
+  assert result.words[0, 0, :2].tolist() == [A, PAD]
+  assert len(steps) == 2
 
 
 def greedy_by_hand(table, image, prefix, max_words):
@@ -285,7 +293,8 @@ def test_cut_hypotheses_compete_with_ended_ones():
 @pytest.mark.parametrize('method', decode_lib.METHODS)
 def test_barred_words_are_never_generated(method):
   # The model all but insists on the words that must not be said.
-  table = random_table(7, 3).at[..., jnp.array(NEVER)].add(20.0)
+  table = random_table(7, 3, scale=0.5).at[..., jnp.array(NEVER)].add(20.0)
+  table = table.at[..., END].add(-1.0)
   options = DecodeOptions(
     method, beam_size=4, num_best=4, num_samples=4, max_words=6
   )
@@ -296,7 +305,7 @@ def test_barred_words_are_never_generated(method):
   assert (result.log_probs < -10 * result.num_targets).all()
 
 
-@pytest.mark.parametrize('method', decode_lib.METHODS)
+@pytest.mark.parametrize('method', ['beam', 'sample'])
 def test_exact_length(method):
   table = random_table(7, 4).at[..., END].add(20.0)
   max_words = [5, 1, 0, 3, 5, 2]
@@ -317,7 +326,7 @@ def test_exact_length(method):
   np.testing.assert_array_equal(result.num_targets, result.lengths)
 
 
-@pytest.mark.parametrize('method', decode_lib.METHODS)
+@pytest.mark.parametrize('method', ['beam', 'sample'])
 def test_one_word_and_no_word_to_choose_from(method):
   options = DecodeOptions(
     method,
@@ -336,11 +345,10 @@ def test_one_word_and_no_word_to_choose_from(method):
   if method == 'beam':
     assert (result.log_probs[:, 1:] == -np.inf).all()
   # Only special words; and a model that holds every word impossible.
-  for table, images in (
-    (random_table(4, 5), random_images(2, 4)),
-    (jnp.full((5, 5, 5), -jnp.inf), images),
+  for result in (
+    run(random_table(4, 5), random_images(2, 4), options),
+    run(jnp.full_like(table, -jnp.inf), images, options),
   ):
-    result = run(table, images, options)
     assert (result.log_probs == -np.inf).all()
     assert (result.scores == -np.inf).all()
     assert not (result.lengths.any() or result.words.any())
@@ -368,9 +376,7 @@ def first_words(table, image, num_samples, **kwargs):
   [
     {},
     {'temperature': 0.5},
-    {'temperature': 3.0},
     {'top_k': 2},
-    {'top_k': 100},
     {'top_p': 0.6},
     {'top_k': 3, 'top_p': 0.7, 'temperature': 1.5},
   ],
@@ -415,7 +421,6 @@ def test_samples_report_the_models_own_log_prob():
 @pytest.mark.parametrize(
   'kwargs',
   [
-    {'temperature': 1e-4},
     {'temperature': 1e-38},
     {'top_k': 1},
     {'top_p': 1e-6},
@@ -451,7 +456,7 @@ def test_nucleus():
       )
 
 
-@pytest.mark.parametrize('method', decode_lib.METHODS)
+@pytest.mark.parametrize('method', ['beam', 'sample'])
 def test_rows_do_not_depend_on_their_batch(method):
   table, images = random_table(9, 9, scale=1.0), random_images(11, 9)
   prefixes = [[A, B, C][: i % 4] for i in range(11)]
@@ -460,19 +465,18 @@ def test_rows_do_not_depend_on_their_batch(method):
     method, beam_size=3, num_best=2, num_samples=3, max_words=7
   )
   expected = run(table, images, options, prefixes, max_words)
-  for batch_size in (1, 4, 16):
-    done = []
-    result = run(
-      table,
-      images,
-      options,
-      prefixes,
-      max_words,
-      batch_size=batch_size,
-      progress_fn=lambda *args: done.append(args),  # noqa: B023
-    )
-    jax.tree.map(np.testing.assert_array_equal, result, expected)
-    assert done[-1] == (11, 11)
+  done = []
+  result = run(
+    table,
+    images,
+    options,
+    prefixes,
+    max_words,
+    batch_size=4,
+    progress_fn=lambda *args: done.append(args),
+  )
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
+  assert done == [(4, 11), (8, 11), (11, 11)]
 
 
 def test_samples_are_the_same_however_many_are_drawn():
@@ -486,8 +490,11 @@ def test_samples_are_the_same_however_many_are_drawn():
   assert len(rows) > 10  # Neither rows nor samples share their draws.
 
 
-@pytest.mark.parametrize('method', decode_lib.METHODS)
-@pytest.mark.parametrize('name', sorted(MODELS))
+@pytest.mark.parametrize(
+  ('name', 'method'),
+  [(name, 'beam') for name in MODELS]
+  + [('m-rnn', 'greedy'), ('m-rnn', 'sample')],
+)
 def test_log_prob_is_that_of_the_teacher_forced_model(name, method):
   V, D, N = 23, 6, 7
   model = MODELS[name](
@@ -498,34 +505,45 @@ def test_log_prob_is_that_of_the_teacher_forced_model(name, method):
     multimodal_size=9,
     feature_scaling='none',
   )
-  variables = init_variables(model, jax.random.key(3))
-  # Sharper than at the start of training, and with some ends.
-  variables = jax.tree.map(lambda x: 1.7 * x, variables)
+  variables = quick_jit(init_variables, static_argnums=0)(
+    model, jax.random.key(3)
+  )
+  # Some captions shall end, some shall not.
+  variables['params']['softmax']['bias'] = jnp.zeros(V).at[END].set(1.0)
   features = jax.random.normal(jax.random.key(4), (N, D))
-  images = model.apply(variables, features, method='image')
+  images = quick_jit(functools.partial(model.apply, method='image'))(
+    variables, features
+  )
   prefixes = [[5, UNK, 9, 4][: i % 5] for i in range(N)]
   options = DecodeOptions(
     method, beam_size=4, num_best=4, num_samples=3, max_words=9
   )
   decode_fn = functools.partial(
-    jax.jit(functools.partial(decode_lib.decode, model, options)),
+    quick_jit(functools.partial(decode_lib.decode, model, options)),
     variables,
     jax.random.key(5),
   )
   result = decode_in_batches(
     decode_fn, np.asarray(images), options, prefixes, batch_size=4
   )
-  for row, prefix in enumerate(prefixes):
-    for words, log_prob, _, cut in captions(result, row):
-      tokens = jnp.array([[START, *prefix, *words, END]])
-      log_probs = jax.nn.log_softmax(
-        model.apply(variables, tokens, features[row][None, None])[0]
-      )
-      targets = words if cut else (*words, END)
-      expected = sum(
-        log_probs[len(prefix) + i, target] for i, target in enumerate(targets)
-      )
-      np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+  found = [
+    (row, *caption) for row in range(N) for caption in captions(result, row)
+  ]
+  tokens = np.full((len(found), 16), PAD, np.int32)
+  for line, (row, words, *_) in zip(tokens, found, strict=True):
+    given = [START, *prefixes[row], *words, END]
+    line[: len(given)] = given
+  rows = np.array([row for row, *_ in found])
+  log_probs = jax.nn.log_softmax(
+    quick_jit(model.apply)(variables, tokens, features[rows, None])
+  )
+  log_probs = np.asarray(log_probs, np.float64)
+  for i, (row, words, log_prob, _, cut) in enumerate(found):
+    expected = sum(
+      log_probs[i, len(prefixes[row]) + t, target]
+      for t, target in enumerate(words if cut else (*words, END))
+    )
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
   assert result.cut.any() and not result.cut.all()
   scores = result.scores
   if method == 'beam':

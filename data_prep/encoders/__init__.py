@@ -1,7 +1,7 @@
 """Encoders: CNNs in Flax that turn a photo into a feature.
 
-To add one, write a module with a function ``seed -> Network`` and name it in
-``ENCODERS``.
+To add one, write a module with a function ``seed, images -> Network`` (images:
+some of those to be encoded) and name it in ``ENCODERS``.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,14 +13,16 @@ from data_prep import progress
 from data_prep.encoders import alexnet
 from data_prep.encoders.network import Network
 
-ENCODERS: dict[str, Callable[[int], Network]] = {'alexnet': alexnet.create}
+ENCODERS: dict[str, Callable[[int, np.ndarray], Network]] = {
+  'alexnet': alexnet.create
+}
 
 
 def encode(
   network: Network,
   images: Iterable[np.ndarray],
   total: int,
-  batch_size: int = 128,
+  batch_size: int = 64,
 ) -> np.ndarray:
   """Encode images in batches of one compiled shape, with progress.
 
@@ -33,6 +35,7 @@ def encode(
   Returns:
     [total, network.feature_size] float32 features, in the images' order.
   """
+  batch_size = min(batch_size, total)
   size = network.image_size
   apply = jax.jit(network.apply)
   features = np.empty((total, network.feature_size), np.float32)

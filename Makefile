@@ -1,0 +1,31 @@
+# make demo: the whole job on the embedded dataset.  make test: the tests.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DEMO := runs/demo
+
+.PHONY: demo test lint
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -r requirements.txt
+	touch $@
+
+$(VENV)/tests-installed: $(VENV)/installed
+	$(PY) -m pip install -q pytest hypothesis ruff
+	touch $@
+
+demo: $(VENV)/installed
+	$(PY) -m data_prep.build --dataset=scenes --data_dir=$(DEMO)/data
+	$(PY) -m mrnn_jax.main --flagfile=demo.flags --workdir=$(DEMO)/mrnn
+	$(PY) -m mrnn_jax.main --flagfile=demo.flags --model=rnn-base --workdir=$(DEMO)/rnn_base
+	$(PY) -m mrnn_jax.report $(DEMO)/mrnn $(DEMO)/rnn_base
+	@echo
+	@echo "Look at: $(DEMO)/mrnn/captions.jsonl, retrieval.jsonl, evaluation.json, loss.png"
+	@echo "Pictures: $(DEMO)/data/scenes_images"
+
+test: $(VENV)/tests-installed
+	$(PY) -m pytest
+
+lint: $(VENV)/tests-installed
+	$(PY) -m ruff check .

@@ -1,0 +1,133 @@
+"""The protocols: perplexity, captions and retrieval into evaluation.json."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mrnn_jax import (
+  captioning,
+  files,
+  input_pipeline,
+  parallel,
+  reference_length,
+)
+from mrnn_jax import metrics as metrics_lib
+from mrnn_jax import retrieval as retrieval_lib
+from mrnn_jax.config import Config
+from mrnn_jax.score import Scorer, perplexities
+from mrnn_jax.trained import TrainedModel
+from mrnn_jax.vocabulary import tokenize
+
+
+def first_captions(
+  dataset: input_pipeline.Dataset, model: TrainedModel, config: Config
+) -> input_pipeline.CaptionSplit:
+  """Return the split with the first caption of each image alone."""
+  return input_pipeline.load_split(
+    dataset,
+    config.split,
+    model.vocabulary,
+    config.feature_cache_mb,
+    first_caption_only=True,
+  )
+
+
+def evaluate(
+  model: TrainedModel, dataset: input_pipeline.Dataset, config: Config
+) -> dict[str, Any]:
+  """Measure a model on a split and write ``evaluation.json``.
+
+  Args:
+    model: the model.
+    dataset: the dataset; its training captions are read too, to see what is
+      copied from them.
+    config: the split and the protocol's options.
+
+  Returns:
+    What the file holds.
+  """
+  split = input_pipeline.load_split(
+    dataset, config.split, model.vocabulary, config.feature_cache_mb
+  )
+  ranked = split
+  if config.first_caption_only:
+    ranked = first_captions(dataset, model, config)
+  scores = Scorer(model.model, model.devices).score(
+    parallel.replicate(model.variables, model.devices),
+    ranked,
+    config.eval_batch_size,
+    config.context_words,
+  )
+  result = {
+    'dataset': dataset.name,
+    'split': config.split,
+    'model': model.config.model,
+    'step': model.step,
+    'convention': convention(model, split, config),
+    'perplexity': perplexities(scores),
+  }
+  training = dataset.training_captions()
+  if config.length_protocol == 'reference':
+    result |= reference_length.measure(model, split, config, training)
+  else:
+    written = captioning.write_captions(model, split, config)
+    result |= measure_captions(split, written, training)
+  result['retrieval'] = result['chance'] = None
+  if model.model.use_image and config.retrieval:
+    result['retrieval'], result['chance'] = retrieval_lib.retrieve(
+      model, ranked, config
+    )
+  path = files.result_path(config, 'evaluation.json')
+  files.write_json(path, result)
+  print(f'wrote {path}')
+  return result
+
+
+def measure_captions(
+  split: input_pipeline.CaptionSplit,
+  written: Mapping[str, str],
+  training_captions: list[str],
+) -> dict[str, Any]:
+  """Measure captions by image id against all references of a split."""
+  references = {
+    image_id: [text for text in texts if tokenize(text)]
+    for image_id, texts in zip(split.image_ids, split.captions, strict=True)
+  }
+  return metrics_lib.measure_captions(written, references, training_captions)
+
+
+def convention(
+  model: TrainedModel, split: input_pipeline.CaptionSplit, config: Config
+) -> dict[str, Any]:
+  """Return every convention that a result was made under."""
+  num_own = np.asarray([len(texts) for texts in split.captions])
+  search = (
+    {
+      'sampled': True,
+      'temperature': config.temperature,
+      'top_k': config.top_k,
+      'top_p': config.top_p,
+      'sample_seed': config.sample_seed,
+    }
+    if config.sample
+    else {'beam_size': config.beam_size}
+  )
+  return {
+    'min_word_count': model.config.min_word_count,
+    'vocabulary': len(model.vocabulary),
+    'encoder': model.dataset['encoder'],
+    'images': len(split.image_ids),
+    'sentences': len(split.owner),
+    'references': float(num_own.mean()),
+    'target_end': True,
+    **search,
+    'length_penalty': config.length_penalty,
+    'max_words': config.max_words,
+    'length_protocol': config.length_protocol,
+    'context_words': config.context_words,
+    'first_caption_only': config.first_caption_only,
+    'norm_images': config.norm_images,
+    'shortlist': config.shortlist,
+    'ties': 'against',
+  }

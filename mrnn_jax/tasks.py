@@ -1,0 +1,107 @@
+"""The tasks of the command line, and what each needs opened first."""
+
+from collections.abc import Callable
+
+from etils import epath
+
+from mrnn_jax import captioning, input_pipeline, parallel, report
+from mrnn_jax import checkpoint as checkpoint_lib
+from mrnn_jax import config as config_lib
+from mrnn_jax import evaluate as evaluate_lib
+from mrnn_jax import retrieval as retrieval_lib
+from mrnn_jax import train as train_lib
+from mrnn_jax.config import Config
+from mrnn_jax.trained import TrainedModel
+
+
+def run(config: Config, names_given: set[str]) -> None:
+  """Run the task of a configuration.
+
+  Args:
+    config: from the command line.
+    names_given: flags that the user gave: where a workdir holds a run, they
+      must agree with it, and the others are taken from there.
+  """
+  config = resolve(config, names_given)
+  TASKS[config.task](config)
+
+
+def resolve(config: Config, names_given: set[str]) -> Config:
+  """Fill in the default workdir, and the settings of a run that is there."""
+  if not config.workdir:
+    config = config.replace(
+      workdir=str(epath.Path('runs') / config.dataset / config.model)
+    )
+  with checkpoint_lib.Checkpoints(config.workdir) as checkpoints:
+    latest = checkpoints.latest_step()
+    if latest is None:
+      return config
+    description, _ = checkpoints.describe(latest)
+  return config_lib.with_stored(
+    config, description['config'], names_given, config.workdir
+  )
+
+
+def _open(config: Config) -> tuple[TrainedModel, input_pipeline.Dataset]:
+  """Load the workdir's best model and the dataset that it is used on."""
+  model = TrainedModel.load(
+    config.workdir, parallel.local_devices(config.num_devices)
+  )
+  dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+  model.check_dataset(dataset)
+  return model, dataset
+
+
+def _split(
+  config: Config, model: TrainedModel, dataset: input_pipeline.Dataset
+) -> input_pipeline.CaptionSplit:
+  return input_pipeline.load_split(
+    dataset,
+    config.split,
+    model.vocabulary,
+    config.feature_cache_mb,
+    config.first_caption_only,
+  )
+
+
+def evaluate(config: Config) -> None:
+  """Measure the model, write evaluation.json, print it as a table."""
+  result = evaluate_lib.evaluate(*_open(config), config)
+  print(report.format_evaluation(result))
+
+
+def train_and_evaluate(config: Config) -> None:
+  """Train to the end, then measure the best model."""
+  train_lib.train(config)
+  evaluate(config)
+
+
+def caption(config: Config) -> None:
+  """Write captions.jsonl."""
+  model, dataset = _open(config)
+  captioning.write_captions(
+    model, _split(config, model, dataset), config, config.prefix
+  )
+
+
+def retrieve(config: Config) -> None:
+  """Write retrieval.jsonl, print the measures."""
+  model, dataset = _open(config)
+  model.check_ranks()
+  split = _split(config, model, dataset)
+  result, chance = retrieval_lib.retrieve(model, split, config)
+  name = f'{model.config.model} (ours)'
+  print(
+    report.format_table(
+      {name: {'retrieval': result}, 'chance': {'retrieval': chance}}
+    )
+  )
+
+
+TASKS: dict[str, Callable[[Config], None]] = {
+  'train_and_evaluate': train_and_evaluate,
+  'train': train_lib.train,
+  'evaluate': evaluate,
+  'caption': caption,
+  'retrieve': retrieve,
+}

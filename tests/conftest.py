@@ -1,0 +1,58 @@
+"""Shared setup: four CPU devices, parsed flags, and tiny data."""
+
+from absl import flags
+import jax
+import numpy as np
+import pytest
+
+# Before JAX starts: tests compare one device with two and four.
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 4)
+
+if not flags.FLAGS.is_parsed():
+  flags.FLAGS(['tests'], known_only=True)
+
+from mrnn_jax import (
+  input_pipeline,  # noqa: E402
+  vocabulary,  # noqa: E402
+)
+
+NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
+VERBS = ['runs', 'sits', 'jumps', 'sleeps']
+PLACES = ['park', 'street', 'house', 'water', 'grass']
+
+
+def make_records(num_images: int, feature_size: int = 8, seed: int = 0):
+  """Make images whose feature tells what their sentences say."""
+  rng = np.random.default_rng(seed)
+  world = np.random.default_rng(99).normal(size=(3, 8, feature_size))
+  records = []
+  for i in range(num_images):
+    n, v, p = (int(rng.integers(len(x))) for x in (NOUNS, VERBS, PLACES))
+    feature = world[0, n] + world[1, v] + world[2, p]
+    feature += 0.1 * rng.normal(size=feature_size)
+    texts = [
+      f'A {NOUNS[n]} {VERBS[v]} in the {PLACES[p]} .',
+      f'The {NOUNS[n]} {VERBS[v]} .',
+      f'One {NOUNS[n]} that {VERBS[v]} near some {PLACES[p]} today .',
+    ]
+    records.append(
+      {
+        'image_id': f'{i:04d}.jpg',
+        'feature': feature.astype(np.float32),
+        'captions': texts[: 1 + i % 3],
+      }
+    )
+  return records
+
+
+@pytest.fixture(scope='session')
+def vocab():
+  words = NOUNS + VERBS + PLACES
+  words += ['a', 'the', 'in', 'near', 'one', 'that', 'some', 'today']
+  return vocabulary.Vocabulary.from_counts(dict.fromkeys(words, 9), 1)
+
+
+@pytest.fixture(scope='session')
+def split(vocab):
+  return input_pipeline.make_split('train', make_records(60), vocab)

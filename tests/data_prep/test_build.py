@@ -1,0 +1,169 @@
+"""The command: what it prints, and its one sentence for every mistake."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import build
+from mrnn_jax import vocabulary
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def inputs(tmp_path):
+  raw = tmp_path / 'raw'
+  raw.mkdir()
+  lines = [f'{i}.jpg#{k}\tA dog number {i}' for i in range(5) for k in range(2)]
+  (raw / 'Flickr8k.token.txt').write_text('\n'.join(lines))
+  (raw / 'Flickr_8k.trainImages.txt').write_text('0.jpg\n1.jpg\n2.jpg\n')
+  (raw / 'Flickr_8k.devImages.txt').write_text('3.jpg\n')
+  (raw / 'Flickr_8k.testImages.txt').write_text('4.jpg\n')
+  features = tmp_path / 'f.npz'
+  save(features, np.eye(5))
+  return [
+    '--dataset=flickr8k',
+    f'--raw_dir={raw}',
+    f'--features={features}',
+    f'--data_dir={tmp_path / "data"}',
+  ]
+
+
+def save(path, features):
+  ids = [f'{i}.jpg' for i in range(len(features))]
+  np.savez(path, ids=ids, features=np.asarray(features, np.float32))
+
+
+def run(capsys, *args):
+  code = build._main_guard(['build', *args])
+  out, err = capsys.readouterr()
+  return code, out, err
+
+
+def test_build_twice_and_overwrite(capsys, tmp_path, inputs):
+  code, out, _ = run(capsys, *inputs)
+  assert code == 0
+  path = tmp_path / 'data' / 'caption_features' / 'flickr8k' / '1.0.0'
+  assert f'Wrote {path} in ' in out
+  assert out.splitlines()[1].split() == ['train', '3', '6', '24', '4.0']
+  assert (
+    'Next: python -m mrnn_jax.main --flagfile=flickr8k.flags'
+    f' --data_dir={tmp_path / "data"}' in out
+  )
+  code, out, _ = run(capsys, *inputs)
+  assert code == 0
+  assert 'is there already, made from the same input' in out
+  save(tmp_path / 'f.npz', 2 * np.eye(5))
+  code, _, err = run(capsys, *inputs)
+  assert code == 1
+  assert 'made from other input' in err
+  code, _, _ = run(capsys, *inputs, '--overwrite')
+  assert code == 0
+  source = tfds.builder_from_directory(path).as_data_source(split='test')
+  np.testing.assert_array_equal(source[0]['feature'], 2 * np.eye(5)[4])
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    ([], 'Say what to build with --dataset, one of flickr8k'),
+    (['--dataset=coco'], 'one of flickr8k'),
+    (['--dataset=flickr8k'], 'give their file with --features'),
+    (['--dataset=flickr8k', '--features=f.npz'], '--raw_dir'),
+    (['--dataset=scenes', '--raw_dir=x'], 'leave out --raw_dir'),
+    (['--dataset=scenes', '--num_scenes=7'], 'too few'),
+    (['--dataset=scenes', '--num_scenes=many'], '--num_scenes=many'),
+    (['--dataset=flickr8k', '--num_scenes=99'], 'for --dataset=scenes alone'),
+    (['--datasets=flickr8k'], 'Did you mean: dataset'),
+    (['flickr8k'], "'flickr8k' is no flag"),
+  ],
+)
+def test_mistakes_get_one_sentence(
+  capsys, tmp_path, monkeypatch, args, message
+):
+  monkeypatch.chdir(tmp_path)
+  code, _, err = run(capsys, *args)
+  assert code == 1
+  assert err.startswith('error: ')
+  assert message in err
+  assert len(err.strip().splitlines()) == 1
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_when_a_check_fails(capsys, tmp_path, inputs):
+  save(tmp_path / 'f.npz', np.eye(4))
+  code, _, err = run(capsys, *inputs)
+  assert code == 1
+  assert '1 images of the test split have no feature (4.jpg)' in err
+  assert not (tmp_path / 'data').exists()
+
+
+def test_help_is_grouped(capsys):
+  code, out, _ = run(capsys, '--help')
+  assert code == 0
+  for text in ('What to build', '--validation_list', 'Where to write'):
+    assert text in out
+
+
+def test_command_line(tmp_path):
+  result = subprocess.run(
+    [sys.executable, '-m', 'data_prep.build', '--dataset=none'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 1
+  assert result.stderr.startswith('error: Say what to build')
+  assert result.stdout == ''
+
+
+def test_scenes_from_pixels_to_dataset(capsys, tmp_path):
+  args = ('--dataset=scenes', '--num_scenes=40', f'--data_dir={tmp_path}')
+  code, out, err = run(capsys, *args)
+  assert code == 0, err
+  path = tmp_path / 'caption_features' / 'scenes' / '1.0.0'
+  builder = tfds.builder_from_directory(path)
+  record = builder.as_data_source(split='train')[0]
+  assert record['feature'].shape == (4096,)
+  assert len(record['captions']) == 5
+  assert builder.info.splits['test'].num_examples == 5
+  assert 'random weights, seed 0' in builder.info.metadata['encoder']['name']
+  assert '--flagfile=demo.flags' in out
+  code, out, err = run(capsys, *args)
+  assert 'is there already' in out
+  assert 'encode' not in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif('MRNN_DATA' not in os.environ, reason='needs $MRNN_DATA')
+def test_flickr8k(capsys, tmp_path):
+  raw = pathlib.Path(os.environ['MRNN_DATA']) / 'flickr8k'
+  features = raw / 'features' / 'flickr8k_squeezenet_dc_227.npz'
+  code, out, err = run(
+    capsys,
+    '--dataset=flickr8k',
+    f'--raw_dir={raw}',
+    f'--features={features}',
+    f'--data_dir={tmp_path}',
+  )
+  assert code == 0, err
+  assert 'images in no split (left out): 91' in out
+  builder = tfds.builder('caption_features/flickr8k', data_dir=str(tmp_path))
+  sizes = {k: v.num_examples for k, v in builder.info.splits.items()}
+  assert sizes == {'train': 6000, 'validation': 1000, 'test': 1000}
+  metadata = builder.info.metadata
+  assert metadata['num_captions'] == {
+    'train': 30000,
+    'validation': 5000,
+    'test': 5000,
+  }
+  # Each caption has one end sign to predict beside its words.
+  assert metadata['num_words']['train'] + 30000 == 354454
+  words = vocabulary.Vocabulary.from_counts(metadata['word_counts'], 5)
+  assert len(words) - len(vocabulary.SPECIAL_WORDS) == 2535

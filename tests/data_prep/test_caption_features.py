@@ -1,0 +1,136 @@
+"""The dataset is there as a whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import caption_features, checks, features, records
+from mrnn_jax import errors
+
+
+def content(num_train=5, dtype=np.float16, shift=0.0, table=None):
+  names = [f'{i}.jpg' for i in range(num_train + 2)]
+  raw = records.RawDataset(
+    captions={
+      n: [f'Caf\xe9 {n}', 'A dog'][: 1 + i % 2] for i, n in enumerate(names)
+    },
+    splits={
+      'train': names[:num_train][::-1],
+      'validation': names[num_train : num_train + 1],
+      'test': names[num_train + 1 :],
+    },
+  )
+  rows = np.arange(4 * len(names)).reshape(-1, 4) + shift
+  table = table or features.FeatureTable(
+    names,
+    rows.astype(dtype),
+    'f.npz',
+    features.Encoder('vgg', '12ab'),
+  )
+  checked = checks.check_captions('custom', raw)
+  checked = checks.check_features(checked, raw, table)
+  digest = caption_features.digest_features(checked, table)
+  fingerprint = caption_features.fingerprint(
+    checked, None, table.encoder, digest
+  )
+  return caption_features.Content('custom', checked, table, fingerprint)
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_tfds_opens_what_was_written(tmp_path, dtype):
+  path = caption_features.write(content(dtype=dtype), tmp_path)
+  assert path == tmp_path / 'caption_features' / 'custom' / '1.0.0'
+  builder = tfds.builder_from_directory(path)
+  source = builder.as_data_source(split='train')
+  assert [r['image_id'].decode() for r in source] == [
+    f'{i}.jpg' for i in (4, 3, 2, 1, 0)
+  ]
+  record = source[1]
+  assert record['feature'].dtype == dtype
+  np.testing.assert_array_equal(record['feature'], [12, 13, 14, 15])
+  assert [c.decode() for c in record['captions']] == ['Caf\xe9 3.jpg', 'A dog']
+  assert builder.info.splits['test'].num_examples == 1
+  by_name = tfds.builder('caption_features/custom', data_dir=str(tmp_path))
+  assert len(by_name.as_data_source(split='validation')) == 1
+
+
+def test_metadata(tmp_path):
+  made = content()
+  path = caption_features.write(made, tmp_path)
+  metadata = json.loads((path / 'metadata.json').read_text())
+  assert metadata['fingerprint'] == made.fingerprint
+  assert metadata['encoder'] == {'name': 'vgg', 'weights': '12ab'}
+  assert metadata['feature_size'] == 4
+  assert metadata['num_captions'] == {'train': 7, 'validation': 2, 'test': 1}
+  assert metadata['num_words']['train'] == 14
+  counts = metadata['word_counts']
+  assert list(counts)[:3] == ['cafe', 'a', 'dog']
+  assert '5jpg' not in counts  # Validation words are not counted.
+
+
+def test_same_input_is_there_and_other_input_is_refused(tmp_path):
+  made, other = content(), content(shift=1)
+  assert made.fingerprint != other.fingerprint
+
+  def is_there(wanted, overwrite=False):
+    return caption_features.is_there(
+      tmp_path, 'custom', wanted.fingerprint, overwrite
+    )
+
+  assert not is_there(made)
+  caption_features.write(made, tmp_path)
+  assert is_there(made)
+  assert is_there(made, overwrite=True)
+  with pytest.raises(errors.InputError, match='--overwrite'):
+    is_there(other)
+  assert not is_there(other, overwrite=True)
+  path = caption_features.write(other, tmp_path)
+  assert is_there(other)
+  assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
+
+
+def test_fingerprint_sees_every_input():
+  base = content().fingerprint
+  assert content().fingerprint == base
+  assert content(num_train=6).fingerprint != base
+  assert content(dtype=np.float32).fingerprint != base
+
+
+class Broken(features.FeatureTable):
+  """Fails in the middle of a build, as a full disk or Ctrl-C would."""
+
+  armed = False
+
+  def get(self, image_id):
+    if self.armed and image_id == '1.jpg':
+      raise KeyboardInterrupt
+    return super().get(image_id)
+
+
+@pytest.mark.parametrize('old', [False, True])
+def test_interrupted_build_leaves_no_half_dataset(tmp_path, old):
+  if old:
+    caption_features.write(content(shift=1), tmp_path)
+  rows = np.arange(28, dtype=np.float16).reshape(7, 4)
+  table = Broken([f'{i}.jpg' for i in range(7)], rows, 'f.npz')
+  made = content(table=table)
+  table.armed = True
+  with pytest.raises(KeyboardInterrupt):
+    caption_features.write(made, tmp_path)
+  path = caption_features.dataset_path(tmp_path, 'custom')
+  assert [p.name for p in path.parent.iterdir()] == ['1.0.0'] * old
+  if old:
+    source = tfds.builder_from_directory(path).as_data_source(split='train')
+    np.testing.assert_array_equal(source[4]['feature'], [1, 2, 3, 4])
+
+
+def test_kill_between_the_two_moves_is_mended(tmp_path):
+  made = content()
+  path = caption_features.write(made, tmp_path)
+  path.rename(path.parent / '1.0.0.replaced')
+  assert caption_features.is_there(
+    tmp_path, 'custom', made.fingerprint, overwrite=False
+  )
+  assert [p.name for p in path.parent.iterdir()] == ['1.0.0']

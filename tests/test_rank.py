@@ -1,0 +1,149 @@
+import jax
+import numpy as np
+import pytest
+
+from mrnn_jax import model as model_lib
+from mrnn_jax import parallel, rank
+from mrnn_jax.vocabulary import END, START
+
+
+@pytest.fixture(scope='module')
+def model_and_variables():
+  model = model_lib.MRNN(
+    vocab_size=20,
+    feature_size=7,
+    embedding_size=5,
+    recurrent_size=6,
+    multimodal_size=8,
+  )
+  return model, model_lib.init_variables(model, jax.random.key(0))
+
+
+@pytest.fixture(scope='module')
+def sentences():
+  rng = np.random.default_rng(0)
+  drawn = [
+    [START, *rng.integers(3, 8, rng.integers(1, 6)), END] for _ in range(57)
+  ]
+  # One twice, and one that is the beginning of another.
+  return [*drawn, [START, 4, END], [START, 4, END], [START, 4, 5, END]]
+
+
+@pytest.fixture(scope='module')
+def features():
+  return np.random.default_rng(1).normal(size=(13, 7)).astype(np.float32)
+
+
+def naive(model, variables, sentences, features):
+  scores = np.empty((len(sentences), len(features)))
+  for s, sentence in enumerate(sentences):
+    tokens = np.repeat(np.asarray([sentence[:-1]]), len(features), 0)
+    logits = model.apply(variables, tokens, features[:, None])
+    log_probs = np.asarray(jax.nn.log_softmax(logits))
+    scores[s] = sum(log_probs[:, t, w] for t, w in enumerate(sentence[1:]))
+  return scores
+
+
+@pytest.mark.parametrize(
+  ('image_block', 'tile_rows', 'num_devices'),
+  [(5, 15, 1), (100, 200, 1), (3, 3, 2), (2, 64, 4)],
+)
+def test_factored_is_naive(
+  model_and_variables,
+  sentences,
+  features,
+  image_block,
+  tile_rows,
+  num_devices,
+):
+  ranker = rank.Ranker(
+    *model_and_variables,
+    devices=parallel.local_devices(num_devices),
+    image_block=image_block,
+    tile_rows=tile_rows,
+  )
+  seen = []
+  scores = ranker.log_probs(
+    sentences, features, lambda done, total: seen.append((done, total))
+  )
+  expected = naive(*model_and_variables, sentences, features)
+  np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
+  assert seen == sorted(seen)
+  assert seen[-1][0] == seen[-1][1]
+
+
+def test_many_small_trees_are_one_large_one(
+  model_and_variables, sentences, features, monkeypatch
+):
+  whole = rank.Ranker(*model_and_variables).log_probs(sentences, features)
+  monkeypatch.setattr(rank, '_SENTENCE_BLOCK', 7)
+  monkeypatch.setattr(rank, '_PREFIX_BLOCK', 3)
+  monkeypatch.setattr(rank, '_TILES_PER_CALL', 2)
+  parts = rank.Ranker(*model_and_variables, image_block=4, tile_rows=8)
+  np.testing.assert_allclose(
+    parts.log_probs(sentences, features), whole, rtol=1e-5, atol=1e-5
+  )
+
+
+def test_going_on_gives_the_same_blocks(
+  model_and_variables, sentences, features
+):
+  ranker = rank.Ranker(*model_and_variables, image_block=2, tile_rows=8)
+  whole = list(ranker.blocks(sentences, features))
+  rest = list(ranker.blocks(sentences, features, first=1))
+  assert len(rest) == len(whole) - 1
+  for (rows, columns, block), (rows2, columns2, block2) in zip(
+    rest, whole[1:], strict=True
+  ):
+    np.testing.assert_array_equal(rows, rows2)
+    assert columns == columns2
+    np.testing.assert_array_equal(block, block2)
+
+
+def test_prefix_tree(sentences):
+  tree = rank.PrefixTree.build(sentences)
+  prefixes = {tuple(s[:t]) for s in sentences for t in range(1, len(s))}
+  assert tree.num_prefixes == len(prefixes)
+  edges = {tuple(s[:t]) for s in sentences for t in range(2, len(s) + 1)}
+  assert len(tree.edge_word) == len(edges)
+  # Walking up from each edge of a sentence's path gives the sentence.
+  for s, sentence in enumerate(sentences):
+    path = tree.paths[tree.offsets[s] : tree.offsets[s + 1]]
+    assert tree.edge_word[path].tolist() == sentence[1:]
+    node, words = tree.edge_prefix[path[-1]], []
+    while node:
+      words.append(int(tree.tokens[node]))
+      node = tree.parents[node]
+    assert words[::-1] == sentence[1:-1]
+  ones = tree.sum_edges(np.ones(len(tree.edge_word)))
+  assert ones.tolist() == [len(s) - 1 for s in sentences]
+
+
+@pytest.mark.parametrize('num_prefixes', [1, 2, 7])
+@pytest.mark.parametrize('num_edges', [1, 3, 14])
+def test_tiles_hold_every_edge_once(sentences, num_prefixes, num_edges):
+  tree = rank.PrefixTree.build(sentences)
+  tiles = rank.Tiles.cut(tree, num_prefixes, num_edges, 4)
+  assert tiles.prefixes.shape[0] % 4 == 0
+  there = tiles.edge < len(tree.edge_word)
+  assert sorted(tiles.edge[there]) == list(range(len(tree.edge_word)))
+  prefix = np.take_along_axis(tiles.prefixes, tiles.edge_slot, 1)[there]
+  np.testing.assert_array_equal(prefix, tree.edge_prefix[tiles.edge[there]])
+  np.testing.assert_array_equal(
+    tiles.edge_word[there], tree.edge_word[tiles.edge[there]]
+  )
+
+
+def test_log_mean_exp():
+  log_probs = np.log(np.asarray([[0.5, 0.25], [0.1, 0.3]]))
+  np.testing.assert_allclose(
+    rank.log_mean_exp(log_probs), np.log([0.375, 0.2]), rtol=1e-6
+  )
+  # Far below what float32 can hold as a probability.
+  far = rank.log_mean_exp(np.full((1, 3), -500.0, np.float32))
+  np.testing.assert_allclose(far, [-500.0], rtol=1e-6)
+
+
+def test_equal_sentences_tie_exactly(model_and_variables, sentences, features):
+  scores = rank.Ranker(*model_and_variables).log_probs(sentences, features)
+  np.testing.assert_array_equal(scores[57], scores[58])
