@@ -108,7 +108,7 @@ def train_step(
     'bits': bits,
     'words': words,
     'cost': bits / words_per_batch + l2 * squared_norm(state.params),
-    'gradient_norm': optax.global_norm(gradient),
+    'gradient_norm': jnp.sqrt(squared_norm(gradient)),
   }
 
 

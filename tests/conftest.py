@@ -12,10 +12,7 @@ jax.config.update('jax_num_cpu_devices', 4)
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)
 
-from mrnn_jax import (
-  input_pipeline,  # noqa: E402
-  vocabulary,  # noqa: E402
-)
+from mrnn_jax import input_pipeline, vocabulary
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -56,3 +53,8 @@ def vocab():
 @pytest.fixture(scope='session')
 def split(vocab):
   return input_pipeline.make_split('train', make_records(60), vocab)
+
+
+@pytest.fixture(scope='session')
+def record_maker():
+  return make_records

@@ -1,0 +1,235 @@
+"""The whole job on a small dataset of a few scenes-like records."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep import build
+from mrnn_jax import checkpoint, report, tasks, train, trained
+from mrnn_jax import config as config_lib
+from mrnn_jax.errors import InputError
+
+OPTIONS = {
+  'dataset': 'custom',
+  'min_word_count': 1,
+  'embedding_size': 8,
+  'recurrent_size': 12,
+  'multimodal_size': 16,
+  'batch_size': 20,
+  'num_epochs': 4.0,
+  'warmup_steps': 3,
+  'learning_rate': 0.01,
+  'norm_images': 10,
+  'num_devices': 1,
+  'rank_image_block': 8,
+  'rank_tile_rows': 64,
+  'log_every_steps': 2,
+  'compilation_cache': False,
+}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory, record_maker):
+  folder = tmp_path_factory.mktemp('data with space')
+  table, splits = {}, {}
+  for seed, name in enumerate(('train', 'validation', 'test')):
+    records = record_maker(40 if name == 'train' else 12, seed=seed)
+    for record in records:
+      record['image_id'] = f'{name}_{record["image_id"]}'
+      table[record['image_id']] = record['feature']
+    splits[name] = records
+  raw = folder / 'raw'
+  raw.mkdir()
+  lines = [
+    f'{r["image_id"]}#{i}\t{text}\n'
+    for records in splits.values()
+    for r in records
+    for i, text in enumerate(r['captions'])
+  ]
+  (raw / 'captions.token').write_text(''.join(lines))
+  for name, records in splits.items():
+    (raw / f'{name}.txt').write_text(
+      ''.join(f'{r["image_id"]}\n' for r in records)
+    )
+  np.savez(
+    raw / 'features.npz',
+    ids=np.asarray(list(table)),
+    features=np.stack(list(table.values())),
+  )
+  build.build(
+    build.BuildConfig(
+      dataset='custom',
+      raw_dir=str(raw),
+      features=str(raw / 'features.npz'),
+      data_dir=str(folder),
+      captions=str(raw / 'captions.token'),
+      train_list=str(raw / 'train.txt'),
+      validation_list=str(raw / 'validation.txt'),
+      test_list=str(raw / 'test.txt'),
+    )
+  )
+  return str(folder)
+
+
+def run(workdir, data_dir, given=(), **changes):
+  options = {**OPTIONS, 'workdir': str(workdir), 'data_dir': data_dir}
+  config = config_lib.Config(**{**options, **changes})
+  tasks.run(config, set(given))
+
+
+@pytest.fixture(scope='module')
+def workdir(data_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('work dir')
+  run(folder, data_dir)
+  return folder
+
+
+def read_lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_everything_is_written(workdir):
+  result = json.loads((workdir / 'evaluation.json').read_text())
+  assert result['dataset'] == 'custom'
+  assert 1 < result['perplexity']['corpus'] < 30
+  assert len(result['bleu']['cumulative']) == 4
+  for direction in (
+    'image_to_text',
+    'image_to_text_perplexity',
+    'text_to_image',
+  ):
+    assert 0 <= result['retrieval'][direction]['r@1'] <= 100
+  captions = read_lines(workdir / 'captions.jsonl')
+  assert len(captions) == 12
+  assert captions[0].keys() == {
+    'image_id',
+    'caption',
+    'log_prob',
+    'perplexity',
+    'cut',
+  }
+  queries = read_lines(workdir / 'retrieval.jsonl')
+  assert len([q for q in queries if q['query'] == 'image']) == 12
+  for query in queries:
+    scores = [item['score'] for item in query['top']]
+    assert scores == sorted(scores, reverse=True)
+    if query['rank'] <= len(query['top']):
+      assert any(item['correct'] for item in query['top'])
+  for name in ('log.jsonl', 'loss.png'):
+    assert (workdir / name).stat().st_size > 0
+  assert list(workdir.glob('events.out.tfevents.*'))
+  table = report.compare([str(workdir)])
+  assert 'BLEU B-4' in table and 'chance' in table
+
+
+def test_a_workdir_alone_is_enough(workdir, data_dir):
+  config = config_lib.Config(
+    workdir=str(workdir),
+    data_dir=data_dir,
+    task='caption',
+    split='validation',
+    beam_size=4,
+    nbest=2,
+    prefix='the dog',
+  )
+  tasks.run(config, {'task', 'split', 'beam_size', 'nbest', 'prefix'})
+  lines = read_lines(workdir / 'captions_validation.jsonl')
+  assert all(line['caption'].startswith('the dog') for line in lines)
+  assert all(len(line['nbest']) == 2 for line in lines)
+
+
+def test_resumed_is_uninterrupted(workdir, data_dir, tmp_path, monkeypatch):
+  whole = trained.TrainedModel.load(workdir)
+  validate = train._Run.validate
+  calls = []
+
+  def interrupted(self, *args):
+    calls.append(1)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return validate(self, *args)
+
+  monkeypatch.setattr(train._Run, 'validate', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, data_dir, task='train')
+  monkeypatch.setattr(train._Run, 'validate', validate)
+  run(tmp_path, data_dir, task='train')
+  again = trained.TrainedModel.load(tmp_path)
+  assert again.step == whole.step
+  assert again.identity() == whole.identity()
+  steps = [
+    line['step']
+    for line in read_lines(tmp_path / 'log.jsonl')
+    if 'train_perplexity' in line
+  ]
+  assert steps == sorted(set(steps))
+
+
+def test_a_finished_run_says_so(workdir, data_dir, capsys):
+  run(workdir, data_dir, task='train')
+  assert 'training is finished' in capsys.readouterr().out
+
+
+def test_other_settings_are_refused(workdir, data_dir):
+  with pytest.raises(InputError, match='--embedding_size=9'):
+    run(workdir, data_dir, ['embedding_size'], embedding_size=9)
+
+
+def test_scores_are_not_computed_twice(workdir, data_dir, capsys):
+  run(workdir, data_dir, task='retrieve')
+  assert 'not computed again' in capsys.readouterr().out
+
+
+def test_reference_protocol(workdir, data_dir):
+  run(
+    workdir,
+    data_dir,
+    task='evaluate',
+    split='validation',
+    length_protocol='reference',
+    context_words=2,
+    retrieval=False,
+  )
+  path = workdir / 'captions_reference_length_validation.jsonl'
+  lines = read_lines(path)
+  result = json.loads((workdir / 'evaluation_validation.json').read_text())
+  assert result['skipped'] == 0
+  assert result['retrieval'] is None
+  assert result['convention']['context_words'] == 2
+  # 'A dog runs in the park', 'The dog runs', 'One dog that runs ...'
+  lengths = {len(line['caption'].split()) for line in lines}
+  assert lengths == {1, 4, 6}
+
+
+def test_rnn_base_cannot_rank(data_dir, tmp_path):
+  run(
+    tmp_path,
+    data_dir,
+    task='train_and_evaluate',
+    model='rnn-base',
+    num_epochs=1.0,
+  )
+  result = json.loads((tmp_path / 'evaluation.json').read_text())
+  assert result['retrieval'] is None
+  with pytest.raises(InputError, match='does not see the image'):
+    run(tmp_path, data_dir, task='retrieve', model='rnn-base', num_epochs=1.0)
+
+
+def test_no_model_no_task(data_dir, tmp_path):
+  with pytest.raises(InputError, match='no trained model'):
+    run(tmp_path, data_dir, task='caption')
+
+
+def test_a_cost_that_is_not_finite_stops_the_run(data_dir, tmp_path):
+  with pytest.raises(InputError, match=r'step \d+: the cost is'):
+    run(
+      tmp_path,
+      data_dir,
+      task='train',
+      optimizer='sgd',
+      learning_rate=1e30,
+      clip_norm=0.0,
+      warmup_steps=0,
+    )
+  assert checkpoint.Checkpoints(tmp_path).latest_step() is None
