@@ -43,11 +43,6 @@ def add(tree: Any) -> Any:
   return jax.lax.psum(tree, AXIS)
 
 
-def num_shards() -> int:
-  """Return how many devices a mapped function runs on; only inside it."""
-  return jax.lax.axis_size(AXIS)
-
-
 def row_numbers(num_rows: int) -> jax.Array:
   """Return the global numbers [num_rows] of the rows of this device.
 

@@ -1,5 +1,8 @@
 """Shared setup: four CPU devices, parsed flags, and tiny data."""
 
+import atexit
+import tempfile
+
 from absl import flags
 import jax
 import numpy as np
@@ -8,6 +11,12 @@ import pytest
 # Before JAX starts: tests compare one device with two and four.
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 4)
+
+# What one test compiles, another need not compile again.
+_CACHE = tempfile.TemporaryDirectory()
+atexit.register(_CACHE.cleanup)
+jax.config.update('jax_compilation_cache_dir', _CACHE.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)

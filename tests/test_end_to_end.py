@@ -26,6 +26,7 @@ OPTIONS = {
   'rank_tile_rows': 64,
   'log_every_steps': 2,
   'compilation_cache': False,
+  'num_buckets': 1,
 }
 
 
