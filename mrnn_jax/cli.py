@@ -89,6 +89,12 @@ def run(
     sys.stdout.flush()
     print(f'error: {error}', file=sys.stderr)
     sys.exit(1)
+  except KeyboardInterrupt:
+    print(
+      '\nstopped: the same command goes on from what is saved.',
+      file=sys.stderr,
+    )
+    sys.exit(130)
   except BrokenPipeError:
     # The reader of our output is gone; say nothing more to it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
