@@ -20,16 +20,19 @@ from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import tokenize
 
 
-def first_captions(
-  dataset: input_pipeline.Dataset, model: TrainedModel, config: Config
+def load_split(
+  model: TrainedModel,
+  dataset: input_pipeline.Dataset,
+  config: Config,
+  first_caption_only: bool,
 ) -> input_pipeline.CaptionSplit:
-  """Return the split with the first caption of each image alone."""
+  """Return the split that a configuration names, in the model's words."""
   return input_pipeline.load_split(
     dataset,
     config.split,
     model.vocabulary,
     config.feature_cache_mb,
-    first_caption_only=True,
+    first_caption_only,
   )
 
 
@@ -47,12 +50,10 @@ def evaluate(
   Returns:
     What the file holds.
   """
-  split = input_pipeline.load_split(
-    dataset, config.split, model.vocabulary, config.feature_cache_mb
-  )
-  ranked = split
+  # References are always all captions; the rest may be the first ones alone.
+  split = ranked = load_split(model, dataset, config, False)
   if config.first_caption_only:
-    ranked = first_captions(dataset, model, config)
+    ranked = load_split(model, dataset, config, True)
   scores = Scorer(model.model, model.devices).score(
     parallel.replicate(model.variables, model.devices),
     ranked,

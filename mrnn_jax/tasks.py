@@ -52,18 +52,6 @@ def _open(config: Config) -> tuple[TrainedModel, input_pipeline.Dataset]:
   return model, dataset
 
 
-def _split(
-  config: Config, model: TrainedModel, dataset: input_pipeline.Dataset
-) -> input_pipeline.CaptionSplit:
-  return input_pipeline.load_split(
-    dataset,
-    config.split,
-    model.vocabulary,
-    config.feature_cache_mb,
-    config.first_caption_only,
-  )
-
-
 def evaluate(config: Config) -> None:
   """Measure the model, write evaluation.json, print it as a table."""
   result = evaluate_lib.evaluate(*_open(config), config)
@@ -80,7 +68,10 @@ def caption(config: Config) -> None:
   """Write captions.jsonl."""
   model, dataset = _open(config)
   captioning.write_captions(
-    model, _split(config, model, dataset), config, config.prefix
+    model,
+    evaluate_lib.load_split(model, dataset, config, False),
+    config,
+    config.prefix,
   )
 
 
@@ -88,7 +79,9 @@ def retrieve(config: Config) -> None:
   """Write retrieval.jsonl, print the measures."""
   model, dataset = _open(config)
   model.check_ranks()
-  split = _split(config, model, dataset)
+  split = evaluate_lib.load_split(
+    model, dataset, config, config.first_caption_only
+  )
   result, chance = retrieval_lib.retrieve(model, split, config)
   name = f'{model.config.model} (ours)'
   print(
