@@ -78,8 +78,19 @@ def test_two_runs_are_equal_bit_for_bit(split, vocab, single):
 
 
 def test_it_learns(split, vocab):
-  costs, _ = run_steps(split, vocab, 1, 150, warmup_steps=5, num_epochs=30)
-  assert np.mean(costs[-5:]) < 0.5 * np.mean(costs[:5])
+  costs, _ = run_steps(
+    split,
+    vocab,
+    1,
+    150,
+    warmup_steps=5,
+    num_epochs=30,
+    learning_rate=0.01,
+    word_dropout=0.0,
+    recurrent_dropout=0.0,
+    multimodal_dropout=0.0,
+  )
+  assert np.mean(costs[-5:]) < 0.7 * np.mean(costs[:5])
 
 
 def test_cost_golden():
