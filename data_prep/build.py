@@ -1,12 +1,7 @@
-"""Build a dataset: read, check, report, write.
-
-python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
-python -m data_prep.build --dataset=scenes
-"""
+"""The command ``python -m data_prep.build``: read, check, report, write."""
 
 from collections.abc import Sequence
 import dataclasses
-import sys
 import time
 
 from absl import flags
@@ -17,7 +12,15 @@ from data_prep import caption_features, checks, scenes
 from data_prep import features as features_lib
 from data_prep.readers import READERS
 from data_prep.readers import files as raw_files
-from mrnn_jax import errors
+from mrnn_jax import cli, errors
+
+USAGE = """
+python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
+python -m data_prep.build --dataset=scenes
+
+Read captions and features, check them, report what was found and write a TFDS
+dataset.
+"""
 
 # The files that describe a dataset from outside; scenes needs none of them.
 _FILE_FLAGS = (
@@ -238,35 +241,22 @@ def _next_command(config: BuildConfig) -> str:
   return f'{command} --workdir=runs/{config.dataset}'
 
 
-def main(argv: Sequence[str]):
-  """Parse the flags and build, or print what the flags are."""
+def run(argv: Sequence[str] | None = None) -> None:
+  """Parse the flags and build, or print what the flags are; then exit.
+
+  Args:
+    argv: the command line; ``sys.argv`` by default.
+  """
   values = flags.FlagValues()
   groups = define_flags(values)
-  if any(arg in ('--help', '-h', '-help') for arg in argv[1:]):
-    print(__doc__)
-    for title, names in groups.items():
-      print(title)
-      for name in names:
-        print(f'  --{name:<16} {values[name].help}')
-    return
-  rest = values(argv)[1:]
-  if rest:
-    raise errors.InputError(
-      f'{rest[0]!r} is no flag: every setting is given as --name=value, see'
-      ' --help.'
-    )
-  build(BuildConfig(**{name: values[name].value for name in values}))
 
+  def main():
+    build(BuildConfig(**{name: values[name].value for name in values}))
 
-def _main_guard(argv: Sequence[str]) -> int:
-  """Run ``main``; a user's mistake becomes one sentence on stderr."""
-  try:
-    main(argv)
-  except (errors.InputError, flags.Error) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 1
-  return 0
+  cli.run(
+    main, USAGE, groups, argv, values, 'nothing was written; begin again.'
+  )
 
 
 if __name__ == '__main__':
-  sys.exit(_main_guard(sys.argv))
+  run()

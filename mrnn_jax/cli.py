@@ -14,20 +14,27 @@ from mrnn_jax.errors import InputError
 FLAGS = flags.FLAGS
 
 
-def format_help(usage: str, groups: Mapping[str, Sequence[str]]) -> str:
+def format_help(
+  usage: str,
+  groups: Mapping[str, Sequence[str]],
+  flag_values: flags.FlagValues = FLAGS,
+) -> str:
   """Return the help text: usage, then the flags by groups.
 
   Args:
     usage: what stands above the flags.
     groups: heading -> names of flags.
+    flag_values: where the flags are defined.
   """
   lines = [usage.strip(), '']
   for heading, names in groups.items():
     lines.append(f'{heading}:')
     for name in names:
-      flag = FLAGS[name]
+      flag = flag_values[name]
       default = flag.default
-      shown = {True: 'true', False: 'false', '': "''"}.get(default, default)
+      shown = {True: 'true', False: 'false', '': "''", None: '...'}.get(
+        default, default
+      )
       if isinstance(default, (int, float)) and not isinstance(default, bool):
         shown = default
       label = f'--[no]{name}' if flag.boolean else f'--{name}={shown}'
@@ -41,10 +48,10 @@ def format_help(usage: str, groups: Mapping[str, Sequence[str]]) -> str:
   return '\n'.join(lines)
 
 
-def _explain(error: flags.Error) -> str:
+def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
   """Turn absl's message into a sentence that says what to do."""
   if isinstance(error, flags.UnrecognizedFlagError):
-    close = difflib.get_close_matches(error.flagname, list(FLAGS), n=1)
+    close = difflib.get_close_matches(error.flagname, list(flag_values), n=1)
     hint = f'did you mean --{close[0]}?' if close else 'see --help.'
     return f'there is no flag --{error.flagname}: {hint}'
   message = str(error).replace('\n', ' ')
@@ -57,6 +64,8 @@ def run(
   usage: str,
   groups: Mapping[str, Sequence[str]],
   argv: Sequence[str] | None = None,
+  flag_values: flags.FlagValues = FLAGS,
+  stopped: str = 'the same command goes on from what is saved.',
 ) -> None:
   """Parse flags, run ``main`` and exit: 0, or 1 after a user's mistake.
 
@@ -65,16 +74,18 @@ def run(
     usage: the head of the help text.
     groups: heading -> names of flags, for the help text.
     argv: the command line; ``sys.argv`` by default.
+    flag_values: where the flags are defined.
+    stopped: what to say after Ctrl-C.
   """
   argv = list(sys.argv if argv is None else argv)
   if any(arg in ('--help', '-help', '-h', '--helpfull') for arg in argv[1:]):
-    print(format_help(usage, groups))
+    print(format_help(usage, groups, flag_values))
     sys.exit(0)
   try:
     try:
-      rest = FLAGS(argv)
+      rest = flag_values(argv)
     except flags.Error as error:
-      raise InputError(_explain(error)) from error
+      raise InputError(_explain(error, flag_values)) from error
     except OSError as error:
       raise InputError(
         f'the flag file {error.filename} cannot be read '
@@ -90,10 +101,7 @@ def run(
     print(f'error: {error}', file=sys.stderr)
     sys.exit(1)
   except KeyboardInterrupt:
-    print(
-      '\nstopped: the same command goes on from what is saved.',
-      file=sys.stderr,
-    )
+    print(f'\nstopped: {stopped}', file=sys.stderr)
     sys.exit(130)
   except BrokenPipeError:
     # The reader of our output is gone; say nothing more to it.

@@ -40,7 +40,11 @@ def save(path, features):
 
 
 def run(capsys, *args):
-  code = build._main_guard(['build', *args])
+  try:
+    build.run(['build', *args])
+    code = 0
+  except SystemExit as stop:
+    code = stop.code
   out, err = capsys.readouterr()
   return code, out, err
 
@@ -79,8 +83,8 @@ def test_build_twice_and_overwrite(capsys, tmp_path, inputs):
     (['--dataset=scenes', '--num_scenes=7'], 'too few'),
     (['--dataset=scenes', '--num_scenes=many'], '--num_scenes=many'),
     (['--dataset=flickr8k', '--num_scenes=99'], 'for --dataset=scenes alone'),
-    (['--datasets=flickr8k'], 'Did you mean: dataset'),
-    (['flickr8k'], "'flickr8k' is no flag"),
+    (['--datasets=flickr8k'], 'did you mean --dataset?'),
+    (['flickr8k'], '"flickr8k" is not a flag'),
   ],
 )
 def test_mistakes_get_one_sentence(
