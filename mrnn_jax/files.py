@@ -18,13 +18,18 @@ def result_path(config: Config, name: str) -> epath.Path:
   return path.with_name(f'{path.stem}_{config.split}{path.suffix}')
 
 
-def write_text(path: epath.PathLike, text: str) -> None:
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
   """Write a file so that it is there whole or not at all."""
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(text)
+  temporary.write_bytes(content)
   temporary.replace(path)
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+  """Write text, as UTF-8, so that it is there whole or not at all."""
+  write_bytes(path, text.encode())
 
 
 def write_json_lines(

@@ -48,7 +48,8 @@ _RETRIEVAL_ROWS = tuple(
 ROWS = (*_PERPLEXITY_ROWS, *_CAPTION_ROWS, *_RETRIEVAL_ROWS)
 
 
-def _look_up(result: Any, path: Sequence[str | int]) -> Any:
+def look_up(result: Any, path: Sequence[str | int]) -> Any:
+  """Return what stands at a path of a nested result, or None."""
   for key in path:
     try:
       result = result[key]
@@ -64,14 +65,21 @@ def format_table(columns: Mapping[str, Mapping[str, Any] | None]) -> str:
     columns: heading -> what evaluation.json holds; what a column lacks is left
       open, and rows that all lack are left out.
   """
+  return format_rows(*table_cells(columns))
+
+
+def table_cells(
+  columns: Mapping[str, Mapping[str, Any] | None],
+) -> tuple[list[str], list[list[str]]]:
+  """Return the head and the rows of the table of ``format_table``."""
   columns = {name: value for name, value in columns.items() if value}
   rows = []
   for label, path, form in ROWS:
-    values = [_look_up(result, path) for result in columns.values()]
+    values = [look_up(result, path) for result in columns.values()]
     if any(value is not None for value in values):
       cells = ['' if v is None else form.format(v) for v in values]
       rows.append([label, *cells])
-  return format_rows(['', *columns], rows)
+  return ['', *columns], rows
 
 
 def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -91,13 +99,7 @@ def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def format_evaluation(result: Mapping[str, Any]) -> str:
   """Return an evaluation as a table, beside the paper's and chance."""
-  columns = {
-    f'{result["model"]} (ours)': result,
-    f'{result["model"]} ({published.PAPER})': published.paper_row(
-      result['dataset'], result['model']
-    ),
-    'chance': chance_column(result),
-  }
+  columns = comparison(result)
   convention = ', '.join(
     f'{name}={value}' for name, value in result['convention'].items()
   )
@@ -105,6 +107,19 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
     f'{result["dataset"]}, {result["split"]} split, step {result["step"]}\n'
     f'{format_table(columns)}\nconvention: {convention}'
   )
+
+
+def comparison(
+  result: Mapping[str, Any],
+) -> dict[str, Mapping[str, Any] | None]:
+  """Return an evaluation, the paper's and chance, by heading."""
+  return {
+    f'{result["model"]} (ours)': result,
+    f'{result["model"]} ({published.PAPER})': published.paper_row(
+      result['dataset'], result['model']
+    ),
+    'chance': chance_column(result),
+  }
 
 
 def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:

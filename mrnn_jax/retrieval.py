@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import files, input_pipeline
+from mrnn_jax import files, input_pipeline, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
@@ -252,6 +252,8 @@ def retrieve(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Rank a split both ways, write ``retrieval.jsonl``, and measure.
 
+  The recall curve is written too (see ``recall_curve``).
+
   Returns:
     What ``measure`` returns, and what chance would give.
   """
@@ -260,5 +262,7 @@ def retrieve(
   path = files.result_path(config, 'retrieval.jsonl')
   files.write_json_lines(path, retrieval_lines(scores, split, shortlist))
   print(f'wrote {path}')
+  measures = measure(scores, shortlist)
+  recall_curve.write(measures['recall_curve'], config)
   num_own = np.bincount(split.owner, minlength=len(split.image_ids))
-  return measure(scores, shortlist), metrics_lib.chance(num_own, shortlist)
+  return measures, metrics_lib.chance(num_own, shortlist)
