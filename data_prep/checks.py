@@ -66,8 +66,8 @@ def check_captions(name: str, raw: records.RawDataset) -> Checked:
   words = {split: _num_words(rows) for split, rows in splits.items()}
   checked = Checked(splits, words, oddities, '')
   report = _table(name, checked)
-  if raw.seed is not None:
-    report += f'\nThe validation images were cut from train by seed {raw.seed}.'
+  if raw.note:
+    report += f'\n{raw.note}'
   return dataclasses.replace(checked, report=report + _list(oddities))
 
 

@@ -79,12 +79,14 @@ class RawDataset:
       list files, spelled as in ``captions`` where the image has any.
     oddities: what the reader had to step over.
     seed: the seed that decided about a split cut by chance, or None.
+    note: what was decided about the splits, for the report, or ''.
   """
 
   captions: dict[str, list[str]]
   splits: dict[str, list[str]]
   oddities: list[Oddity] = dataclasses.field(default_factory=list)
   seed: int | None = None
+  note: str = ''
 
 
 def match_names(

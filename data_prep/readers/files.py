@@ -1,7 +1,10 @@
 """Find the raw files under a directory and read their lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
+import fnmatch
+import json
+from typing import Any
 
 from etils import epath
 
@@ -24,6 +27,11 @@ COMMON_LISTS = {
   'test': ('test.txt', 'testImages.txt', 'test_list.txt'),
 }
 
+# Beyond these a file is not what it is given as, or nothing good will come of
+# reading it: all captions of COCO are 0.1 GB.
+MAX_FILE_BYTES = 2 * 2**30
+MAX_LINE_BYTES = 10 * 2**20
+
 
 @dataclasses.dataclass(frozen=True)
 class RawFiles:
@@ -32,11 +40,16 @@ class RawFiles:
   Attributes:
     raw_dir: the directory that is searched for the usual file names, itself
       and one folder down.
-    captions: the captions file (or directory), instead of the usual name.
+    captions: the captions file (or directory), instead of the usual name;
+      several, separated by commas, where a dataset comes in several.
     train_list: the list of training images, instead of the usual name.
     validation_list: the list of validation images.
     test_list: the list of test images.
-    seed: decides which images make a validation split that has no list.
+    seed: decides which images make a split that is named nowhere.
+    validation_share: how many of all images make a validation split that is
+      named nowhere; None: a tenth.
+    test_share: the same for the test split.
+    restval: whether images of Karpathy's split ``restval`` are for training.
   """
 
   raw_dir: str | None = None
@@ -45,6 +58,9 @@ class RawFiles:
   validation_list: str | None = None
   test_list: str | None = None
   seed: int = 0
+  validation_share: float | None = None
+  test_share: float | None = None
+  restval: bool = True
 
   def find(
     self, flag: str, names: Sequence[str], required: bool = True
@@ -75,6 +91,59 @@ class RawFiles:
           f'Say where the raw data lies with --raw_dir, or give --{flag}.'
         )
       return None
+    levels = self._levels()
+    for name in names:
+      for level in levels:
+        found = [path for path in level if path.name.lower() == name.lower()]
+        if len(found) > 1:
+          raise errors.InputError(
+            f'Both {found[0]} and {found[1]} could be meant: say which with'
+            f' --{flag}.'
+          )
+        if found:
+          return found[0]
+    if not required:
+      return None
+    raise self._nothing(flag, names)
+
+  def find_all(self, flag: str, patterns: Sequence[str]) -> list[epath.Path]:
+    """Return the paths of a flag, or those whose name fits a pattern.
+
+    Args:
+      flag: the name of the attribute, which may name several, by commas.
+      patterns: of usual names, with ``*``; any case matches.
+
+    Returns:
+      At least one path; if they were found by name, all of one folder.
+
+    Raises:
+      InputError: a file that a flag names is missing, or nothing is found.
+    """
+    given = getattr(self, flag)
+    if given:
+      if epath.Path(given).exists():
+        return [epath.Path(given)]
+      paths = [epath.Path(name.strip()) for name in given.split(',')]
+      for path in paths:
+        if not path.exists():
+          raise errors.InputError(f'There is no {path}: correct --{flag}.')
+      return paths
+    if not self.raw_dir:
+      raise errors.InputError(
+        f'Say where the raw data lies with --raw_dir, or give --{flag}.'
+      )
+    for level in self._levels():
+      found = [
+        path
+        for path in level
+        if any(fnmatch.fnmatch(path.name.lower(), x.lower()) for x in patterns)
+      ]
+      if found:
+        return found
+    raise self._nothing(flag, patterns)
+
+  def _levels(self) -> tuple[list[epath.Path], list[epath.Path]]:
+    """Return what lies in ``raw_dir``, and what lies one folder down."""
     root = epath.Path(self.raw_dir)
     if not root.is_dir():
       raise errors.InputError(
@@ -87,21 +156,13 @@ class RawFiles:
       if not folder.suffix and folder.is_dir()
       for path in sorted(folder.iterdir())
     ]
-    for name in names:
-      for level in (here, below):
-        found = [path for path in level if path.name.lower() == name.lower()]
-        if len(found) > 1:
-          raise errors.InputError(
-            f'Both {found[0]} and {found[1]} could be meant: say which with'
-            f' --{flag}.'
-          )
-        if found:
-          return found[0]
-    if not required:
-      return None
-    raise errors.InputError(
+    return here, below
+
+  def _nothing(self, flag: str, names: Sequence[str]) -> errors.InputError:
+    """Return the error that nothing of these names was found."""
+    return errors.InputError(
       f'None of {", ".join(names[:3])}{", ..." if len(names) > 3 else ""} lies'
-      f' in {root} or one folder down: give the file with --{flag}.'
+      f' in {self.raw_dir} or one folder down: give the file with --{flag}.'
     )
 
 
@@ -118,12 +179,7 @@ def read_text(path: epath.Path, encoding: str = 'utf-8') -> str:
   Raises:
     InputError: it cannot be read, or its bytes are not in the encoding.
   """
-  try:
-    data = path.read_bytes()
-  except OSError as error:
-    raise errors.InputError(
-      f'Cannot read {path} ({error.strerror or error}): check the path.'
-    ) from error
+  data = _read_bytes(path)
   try:
     text = data.decode(encoding)
   except UnicodeDecodeError as error:
@@ -133,6 +189,102 @@ def read_text(path: epath.Path, encoding: str = 'utf-8') -> str:
       ' the file to UTF-8.'
     ) from error
   return text.removeprefix('\ufeff').replace('\r\n', '\n').replace('\r', '\n')
+
+
+def _read_bytes(path: epath.Path) -> bytes:
+  """Return a whole file, if it is no larger than it should be."""
+  try:
+    with path.open('rb') as file:
+      data = file.read(MAX_FILE_BYTES + 1)
+  except OSError as error:
+    raise errors.InputError(
+      f'Cannot read {path} ({error.strerror or error}): check the path.'
+    ) from error
+  if len(data) > MAX_FILE_BYTES:
+    raise errors.InputError(
+      f'{path} is larger than {MAX_FILE_BYTES >> 30} GB: give a file of'
+      ' captions, or split it.'
+    )
+  return data
+
+
+def read_lines(path: epath.Path) -> Iterator[tuple[int, str]]:
+  """Yield the lines of a UTF-8 file with their numbers, ends included.
+
+  Only the line feed ends a line: others may stand within quoted text.
+
+  Raises:
+    InputError: it cannot be read, a line is longer than ``MAX_LINE_BYTES`` or
+      not UTF-8.
+  """
+  try:
+    with path.open('rb') as file:
+      for number in range(1, MAX_FILE_BYTES):
+        line = file.readline(MAX_LINE_BYTES + 1)
+        if not line:
+          return
+        if len(line) > MAX_LINE_BYTES:
+          raise errors.InputError(
+            f'{path}:{number} is longer than {MAX_LINE_BYTES >> 20} MB: give a'
+            ' file of captions, one image or caption a line.'
+          )
+        try:
+          text = line.decode('utf-8')
+        except UnicodeDecodeError as error:
+          raise errors.InputError(
+            f'{path}:{number} is not UTF-8 (byte 0x{line[error.start]:02x}):'
+            ' convert the file to UTF-8.'
+          ) from error
+        yield number, text.removeprefix('\ufeff') if number == 1 else text
+  except OSError as error:
+    raise errors.InputError(
+      f'Cannot read {path} ({error.strerror or error}): check the path.'
+    ) from error
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+  """Read a file that holds one JSON object.
+
+  Raises:
+    InputError: it cannot be read or is no JSON, with the line of the mistake.
+  """
+  text = read_text(path)
+  value = parse_json(text, str(path))
+  if not isinstance(value, dict):
+    raise errors.InputError(
+      f'{path} is no JSON object but begins with {shorten(text.strip())}: give'
+      " COCO's or Karpathy's file, or JSON lines in a .jsonl file."
+    )
+  return value
+
+
+def parse_json(text: str, source: str, line: int = 1) -> Any:
+  """Parse JSON; ``line`` is the number of the first line, for messages."""
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError as error:
+    raise errors.InputError(
+      f'{source}:{line + error.lineno - 1} is no JSON ({error.msg} at column'
+      f' {error.colno}): correct it.'
+    ) from error
+  except RecursionError as error:
+    raise errors.InputError(
+      f'{source}:{line} is JSON nested too deeply to be captions.'
+    ) from error
+  except ValueError as error:  # For example a number of 5,000 digits.
+    raise errors.InputError(
+      f'{source}:{line} is JSON that cannot be read ({first_line(error)}).'
+    ) from error
+
+
+def first_line(error: Exception) -> str:
+  """Return what an exception says, short enough for one sentence."""
+  return str(error).split('\n')[0].rstrip('.') or type(error).__name__
+
+
+def shorten(text: str, width: int = 40) -> str:
+  """Quote the beginning of a text for a message."""
+  return repr(text[:width] + ('...' if len(text) > width else ''))
 
 
 def read_list(path: epath.Path) -> list[str]:

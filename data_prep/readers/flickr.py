@@ -108,7 +108,7 @@ def parse_captions(
     if not tab or not match or not records.image_key(match[1]):
       raise errors.InputError(
         f'{source}:{number} is not "name.jpg#0<TAB>caption" but'
-        f' {_shorten(line)}: correct the line or the file given.'
+        f' {files.shorten(line)}: correct the line or the file given.'
       )
     name, index = match[1].strip(), match[2]
     image_id = spelled.setdefault(records.image_key(name), name)
@@ -131,8 +131,3 @@ def parse_captions(
     what = 'images spelled in two ways (joined)'
     oddities.append(records.Oddity(what, tuple(dict.fromkeys(respelled))))
   return captions, oddities
-
-
-def _shorten(line: str, width: int = 40) -> str:
-  """Quote the beginning of a line for a message."""
-  return repr(line[:width] + ('...' if len(line) > width else ''))

@@ -67,7 +67,8 @@ def read(raw: files.RawFiles) -> records.RawDataset:
   splits['train'], splits['validation'] = cut_validation(
     splits['train'], raw.seed
   )
-  return records.RawDataset(captions, splits, oddities, seed=raw.seed)
+  note = f'The validation images were cut from train by seed {raw.seed}.'
+  return records.RawDataset(captions, splits, oddities, raw.seed, note)
 
 
 def cut_validation(train: list[str], seed: int) -> tuple[list[str], list[str]]:

@@ -83,8 +83,9 @@ def test_unfit_npz(tmp_path, arrays, message):
 def test_paths_that_do_not_fit(tmp_path):
   with pytest.raises(errors.InputError, match='There is no'):
     features.load(tmp_path / 'f.npz')
+  (tmp_path / 'f.pkl').write_bytes(b'')
   with pytest.raises(errors.InputError, match='one of .npz, .npy'):
-    features.load(tmp_path / 'f.h5')
+    features.load(tmp_path / 'f.pkl')
   np.save(tmp_path / 'f.npy', values())
   with pytest.raises(errors.InputError, match='--feature_ids'):
     features.load(tmp_path / 'f.npy')

@@ -1,0 +1,124 @@
+"""Features in HDF5.
+
+Three layouts are read: ``features`` [images, dimension] with ``ids``;
+``features`` whose names stand in a text file; one dataset for each image,
+named after it.  The attributes ``encoder`` and ``weights`` are passed on.
+"""
+
+import os
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from data_prep import progress
+from data_prep.features import names
+from data_prep.features.table import Encoder, FeatureTable
+from mrnn_jax import errors
+
+_FEATURES = ('features', 'feats', 'feature', 'image_features')
+_IDS = ('ids', 'image_ids', 'names', 'image_names', 'filenames')
+
+
+def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
+  """Read the features of an HDF5 file in any of the three layouts.
+
+  Raises:
+    InputError: it is in none of them.
+  """
+  with open_file(path) as file:
+    encoder = Encoder(
+      **{
+        field: names.text(file.attrs[entry])
+        for field, entry in (('name', 'encoder'), ('weights', 'weights'))
+        if entry in file.attrs
+      }
+    )
+    found = datasets(file)
+    matrix = next((found[name] for name in _FEATURES if name in found), None)
+    if matrix is None:
+      names.refuse(path, ids_path)
+      return _one_for_each(path, found, encoder)
+    inside = next((found[name] for name in _IDS if name in found), None)
+    if inside is None:
+      ids = names.find(path, ids_path)
+    else:
+      names.refuse(path, ids_path)
+      ids = names.as_names(np.asarray(inside[()]), str(path))
+    features = names.images_first(read(path, matrix), len(ids), columns=False)
+  return FeatureTable(ids, features, str(path), encoder)
+
+
+def open_file(path: epath.Path) -> Any:
+  """Open an HDF5 file, local or not, for reading."""
+  import h5py  # Late: other kinds of files do without it.
+
+  local = os.fspath(path)
+  if os.path.exists(local):
+    return h5py.File(local, 'r')
+  return h5py.File(path.open('rb'), 'r')
+
+
+def datasets(file: Any) -> dict[str, Any]:
+  """Return the datasets of a file by name, those in groups by their path.
+
+  Links to other files are not followed.
+  """
+  import h5py
+
+  found = {}
+
+  def visit(name: str, item: Any):
+    # MATLAB keeps what it refers to in a group of its own.
+    if isinstance(item, h5py.Dataset) and not name.startswith('#'):
+      found[name] = item
+
+  file.visititems(visit)
+  return found
+
+
+def read(path: epath.Path, data: Any) -> np.ndarray:
+  """Return a dataset, memory-mapped where it lies in one piece on a disk.
+
+  Raises:
+    InputError: its numbers lie in another file.
+  """
+  if data.external or data.is_virtual:
+    raise errors.InputError(
+      f'{path} keeps {data.name} in other files: save it in one file.'
+    )
+  local, offset = os.fspath(path), data.id.get_offset()
+  # Only numbers, and only as they stand there: None if packed or in chunks.
+  if offset is not None and data.dtype.kind == 'f' and os.path.exists(local):
+    return np.memmap(local, data.dtype, 'r', offset, data.shape)
+  return data[()]
+
+
+def _one_for_each(
+  path: epath.Path, found: dict[str, Any], encoder: Encoder
+) -> FeatureTable:
+  """Read one dataset [D] (or [1, D]) for each image."""
+  if not found:
+    raise errors.InputError(
+      f'{path} holds no dataset: save "features" [images, dimension] and'
+      ' "ids".'
+    )
+  first = next(iter(found.values()))
+  features = None
+  items = progress.track(found.items(), len(found), 'read features')
+  for row, (name, data) in enumerate(items):
+    if data.size != max(data.shape or (0,)) or data.dtype != first.dtype:
+      raise errors.InputError(
+        f'{path} has neither "features" nor one vector for each image:'
+        f' {name!r} is {data.dtype} of shape {data.shape}.'
+      )
+    if features is None:
+      features = np.empty((len(found), data.size), data.dtype)
+    if data.size != features.shape[1]:
+      raise errors.InputError(
+        f'{path} holds {data.size:,} numbers for {name!r} and'
+        f' {features.shape[1]:,} for {next(iter(found))!r}: save all features'
+        ' alike.'
+      )
+    features[row] = np.reshape(data[()], -1)
+  return FeatureTable(list(found), features, str(path), encoder)

@@ -1,0 +1,71 @@
+"""Features as MATLAB saves them: NeuralTalk's ``vgg_feats.mat``.
+
+The variable ``feats`` holds [dimension, images]; column i belongs to the image
+with ``imgid`` i in ``dataset.json``, or to line i of ``tasks.txt``.  Format 5
+is read by SciPy; format 7.3 is HDF5.
+"""
+
+from etils import epath
+import numpy as np
+
+from data_prep.features import hdf5, names
+from data_prep.features.table import FeatureTable
+from mrnn_jax import errors
+
+_VARIABLES = ('feats', 'features', 'fc7', 'feat')
+_LISTS = ('tasks.txt', 'dataset.json')
+_HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
+# MATLAB puts a text of its own before the HDF5 part.
+_USER_BLOCK = 512
+
+
+def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
+  """Read the features of a ``.mat`` file of either format.
+
+  Args:
+    path: the file.
+    ids_path: the list of names; by default the file's own name with ``.txt``,
+      ``tasks.txt`` or ``dataset.json`` beside it.
+
+  Raises:
+    InputError: no variable could be the features, or there is no list.
+  """
+  ids = names.find(path, ids_path, _LISTS)
+  with path.open('rb') as file:
+    head = file.read(_USER_BLOCK + len(_HDF5_SIGNATURE))
+  if head.startswith(_HDF5_SIGNATURE) or head.endswith(_HDF5_SIGNATURE):
+    with hdf5.open_file(path) as file:
+      found = hdf5.datasets(file)
+      shapes = {name: data.shape for name, data in found.items()}
+      # Stored by columns, MATLAB's [D, N] is HDF5's [N, D].
+      features = hdf5.read(path, found[_choose(path, shapes)])
+    features = names.images_first(features, len(ids), columns=False)
+  else:
+    features = _read_format_5(path)
+    features = names.images_first(features, len(ids), columns=True)
+  return FeatureTable(ids, features, str(path))
+
+
+def _read_format_5(path: epath.Path) -> np.ndarray:
+  """Return the variable that holds the features, [D, N] as MATLAB has it."""
+  import scipy.io  # Late: other kinds of files do without it.
+
+  with path.open('rb') as file:
+    shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
+    chosen = _choose(path, shapes)
+    file.seek(0)
+    return scipy.io.loadmat(file, variable_names=[chosen])[chosen]
+
+
+def _choose(path: epath.Path, shapes: dict[str, tuple[int, ...]]) -> str:
+  """Return the variable of the features: by its name, or the only matrix."""
+  for name in _VARIABLES:
+    if name in shapes:
+      return name
+  matrices = [x for x, shape in shapes.items() if len(shape) == 2]
+  if len(matrices) == 1:
+    return matrices[0]
+  raise errors.InputError(
+    f'{path} holds {", ".join(shapes) or "nothing"}: save the features as'
+    ' "feats" [dimension, images].'
+  )

@@ -1,0 +1,135 @@
+"""Which images of one's own data are for training, validation and testing.
+
+Lists of names come first, then what the captions file says of each image, then
+chance: a split that nothing names is cut from train by a seed.
+"""
+
+from collections.abc import Mapping
+import random
+
+from data_prep import records
+from data_prep.readers import files
+from mrnn_jax import errors
+
+SHARE = 0.1
+LEFT_OUT = 'left out'
+_NAMES = {
+  'train': ('train', 'training'),
+  'validation': ('validation', 'val', 'valid', 'dev'),
+  'test': ('test', 'testing'),
+  'restval': ('restval',),
+}
+_SPLITS = {name: split for split, names in _NAMES.items() for name in names}
+
+
+def parse(name: str, where: str, restval: bool = True) -> str:
+  """Return the split that a file calls by any of its usual names.
+
+  Args:
+    name: as the file has it.
+    where: the place, for the message.
+    restval: whether Karpathy's ``restval``, the images of COCO's validation
+      files that he did not use to validate or test, are for training.
+
+  Raises:
+    InputError: it is no such name.
+  """
+  split = _SPLITS.get(name.strip().lower())
+  if split is None:
+    raise errors.InputError(
+      f'{where} has the split {files.shorten(name)}: write train, validation or'
+      ' test.'
+    )
+  if split == 'restval':
+    return 'train' if restval else LEFT_OUT
+  return split
+
+
+def assign(
+  captions: dict[str, list[str]],
+  labels: Mapping[str, str],
+  raw: files.RawFiles,
+  oddities: list[records.Oddity],
+) -> records.RawDataset:
+  """Divide images into splits.
+
+  A list names its split.  A split without a list gets the images with its
+  label that no list names; where there is no list of training images, those
+  without a label are for training.  What is empty then is cut from train.
+
+  Args:
+    captions: image id -> sentences.
+    labels: image id -> split, or ``LEFT_OUT``.
+    raw: the lists, the shares and the seed.
+    oddities: what the reader had to step over.
+
+  Raises:
+    InputError: a share is given for a split that is named, or there are too
+      few images.
+  """
+  lists, oddities = {}, list(oddities)
+  for split in records.SPLITS:
+    usual = files.COMMON_LISTS[split]
+    path = raw.find(f'{split}_list', usual, required=False)
+    if path is not None:
+      names, repeated = files.drop_repeated(split, files.read_list(path))
+      lists[split] = records.match_names(names, captions)
+      oddities += repeated
+  listed = {i for names in lists.values() for i in names}
+  rest = [i for i in captions if i not in listed]
+  splits = {
+    split: lists.get(split, [i for i in rest if labels.get(i) == split])
+    for split in records.SPLITS
+  }
+  if 'train' not in lists:
+    splits['train'] = [i for i in rest if labels.get(i, 'train') == 'train']
+    unlabelled = tuple(i for i in rest if i not in labels)
+    if labels and unlabelled:
+      what = 'images without a split (taken for training)'
+      oddities.append(records.Oddity(what, unlabelled))
+  left_out = tuple(i for i in rest if labels.get(i) == LEFT_OUT)
+  if left_out:
+    oddities.append(records.Oddity('images of restval (left out)', left_out))
+  note = _cut(splits, raw)
+  seed = raw.seed if note else None
+  return records.RawDataset(captions, splits, oddities, seed, note)
+
+
+def _cut(splits: dict[str, list[str]], raw: files.RawFiles) -> str:
+  """Cut splits that are empty from train; return the note on it, or ''."""
+  shares = {
+    'validation': raw.validation_share,
+    'test': raw.test_share,
+  }
+  total = sum(len(names) for names in splits.values())
+  sizes = {}
+  for split, share in shares.items():
+    if share is not None and splits[split]:
+      raise errors.InputError(
+        f'--{split}_share={share:g} is given, but the data name'
+        f' {len(splits[split]):,} {split} images: leave the flag out.'
+      )
+    if not splits[split] and share != 0:
+      sizes[split] = max(1, round((SHARE if share is None else share) * total))
+  if not sizes:
+    return ''
+  cut = sum(sizes.values())
+  train = splits['train']
+  if cut >= len(train):
+    raise errors.InputError(
+      f'{len(train):,} images to divide are too few for {cut:,} of'
+      f' {" and ".join(sizes)} and some of train: bring more, or ask for less'
+      ' with --validation_share and --test_share.'
+    )
+  # Sorted, so that the order of the files does not decide which are cut.
+  drawn = random.Random(raw.seed).sample(sorted(train), cut)
+  begin = 0
+  for split, size in sizes.items():
+    chosen = set(drawn[begin : begin + size])
+    splits[split] = [i for i in train if i in chosen]
+    begin += size
+  splits['train'] = [i for i in train if i not in set(drawn)]
+  parts = ' and '.join(
+    f'{size:,} {split} images' for split, size in sizes.items()
+  )
+  return f'No file names them: {parts} were cut from train by seed {raw.seed}.'
