@@ -267,7 +267,7 @@ class Config:
   )
   rank_tile_rows: int = _flag(
     'retrieval',
-    2000,
+    500,
     'Rows of logits a tile holds: small enough for the cache on a CPU, in '
     'the ten thousands on an accelerator.',
     low=1,

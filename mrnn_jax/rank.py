@@ -25,142 +25,17 @@ import numpy as np
 
 from mrnn_jax import parallel
 from mrnn_jax.model import MRNN, Variables
-from mrnn_jax.vocabulary import START
+from mrnn_jax.prefix_tree import PrefixTree, Tiles
 
 # Prefixes whose language path is run at a time, sentences of one tree, and
-# tiles of one call: all bound memory, none changes a result.
+# tiles a device takes in one call: all bound memory, none changes a result.
 _PREFIX_BLOCK = 1024
 _SENTENCE_BLOCK = 16384
 _TILES_PER_CALL = 64
 
 Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class PrefixTree:
-  """The distinct prefixes of a set of sentences.
-
-  Attributes:
-    tokens: [P] the last word of each prefix; prefix 0 is ``##START##`` alone.
-    parents: [P] the prefix one word shorter; 0 for prefix 0.
-    levels: [depth + 1] where the prefixes of each length begin.
-    edge_prefix: [Q] ascending.
-    edge_word: [Q] a word that follows the prefix.
-    paths: [sum of lengths] the edges of each sentence, one after another.
-    offsets: [S + 1] where each sentence's edges begin in ``paths``.
-  """
-
-  tokens: np.ndarray
-  parents: np.ndarray
-  levels: np.ndarray
-  edge_prefix: np.ndarray
-  edge_word: np.ndarray
-  paths: np.ndarray
-  offsets: np.ndarray
-
-  @classmethod
-  def build(cls, sentences: Sequence[Sequence[int]]) -> 'PrefixTree':
-    """Build the tree of sentences of word ids, ``##START##`` to ``##END##``."""
-    lengths = np.asarray([len(sentence) for sentence in sentences]) - 1
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    paths = np.empty(offsets[-1], np.int64)
-    flat = np.concatenate([np.asarray(s[1:]) for s in sentences])
-    node = np.zeros(len(sentences), np.int64)  # where each sentence stands
-    tokens, parents, levels = [np.asarray([START])], [np.zeros(1, int)], [0, 1]
-    edge_prefix, edge_word = [], []
-    num_edges = 0
-    base = int(flat.max()) + 1
-    for t in range(int(lengths.max())):
-      alive = np.flatnonzero(lengths > t)
-      words = flat[offsets[alive] + t]
-      keys, edge = np.unique(node[alive] * base + words, return_inverse=True)
-      paths[offsets[alive] + t] = num_edges + edge
-      num_edges += len(keys)
-      edge_prefix.append(keys // base)
-      edge_word.append(keys % base)
-      # An edge that a sentence goes on from leads to a prefix of its own.
-      goes_on = np.zeros(len(keys), bool)
-      goes_on[edge[lengths[alive] > t + 1]] = True
-      ids = levels[-1] + np.cumsum(goes_on) - 1
-      node[alive] = ids[edge]
-      tokens.append(keys[goes_on] % base)
-      parents.append(keys[goes_on] // base)
-      levels.append(levels[-1] + int(goes_on.sum()))
-    return cls(
-      tokens=np.concatenate(tokens).astype(np.int32),
-      parents=np.concatenate(parents),
-      levels=np.asarray(levels),
-      edge_prefix=np.concatenate(edge_prefix),
-      edge_word=np.concatenate(edge_word).astype(np.int32),
-      paths=paths,
-      offsets=offsets,
-    )
-
-  @property
-  def num_prefixes(self) -> int:
-    """P."""
-    return len(self.tokens)
-
-  def sum_edges(self, values: np.ndarray) -> np.ndarray:
-    """Add values of edges [Q, ...] along each sentence: [S, ...]."""
-    return np.add.reduceat(values[self.paths], self.offsets[:-1], axis=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiles:
-  """The edges of a tree in tiles of few prefixes, all of one shape.
-
-  Attributes:
-    prefixes: [tiles, prefixes a tile] numbers of prefixes.
-    edge_slot: [tiles, edges a tile] which of the tile's prefixes.
-    edge_word: [tiles, edges a tile] the word that follows it.
-    edge: [tiles, edges a tile] the edge's number; Q for none.
-  """
-
-  prefixes: np.ndarray
-  edge_slot: np.ndarray
-  edge_word: np.ndarray
-  edge: np.ndarray
-
-  @classmethod
-  def cut(
-    cls, tree: PrefixTree, num_prefixes: int, num_edges: int, multiple: int
-  ) -> 'Tiles':
-    """Cut a tree into tiles.
-
-    A prefix with many edges stands in several tiles.
-
-    Args:
-      tree: the tree.
-      num_prefixes: prefixes a tile.
-      num_edges: edges a tile.
-      multiple: the number of tiles is made a multiple of it.
-    """
-    Q = len(tree.edge_word)
-    tile, slot = np.empty(Q, np.int64), np.empty(Q, np.int64)
-    t = slots = edges = 0
-    last = -1
-    for q, prefix in enumerate(tree.edge_prefix.tolist()):
-      new = prefix != last
-      if edges == num_edges or (new and slots == num_prefixes):
-        t, slots, edges, new = t + 1, 0, 0, True
-      slots += new
-      edges += 1
-      last = prefix
-      tile[q], slot[q] = t, slots - 1
-    count = -(-(t + 1) // multiple) * multiple
-    column = np.arange(Q) - np.searchsorted(tile, tile)
-    tiles = cls(
-      prefixes=np.zeros((count, num_prefixes), np.int64),
-      edge_slot=np.zeros((count, num_edges), np.int32),
-      edge_word=np.zeros((count, num_edges), np.int32),
-      edge=np.full((count, num_edges), Q),
-    )
-    tiles.prefixes[tile, slot] = tree.edge_prefix
-    tiles.edge_slot[tile, column] = slot
-    tiles.edge_word[tile, column] = tree.edge_word
-    tiles.edge[tile, column] = np.arange(Q)
-    return tiles
+# Sentence numbers [s], images, and log P(sentence | image) [s, n] of a block.
+Block = tuple[np.ndarray, slice, np.ndarray]
 
 
 def edge_log_probs(
@@ -202,7 +77,11 @@ def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
 
 
 class Ranker:
-  """Ranks with one model; compiled once, for any sentences and images."""
+  """Ranks with one model; compiled once, for any sentences and images.
+
+  Attributes:
+    tiling: how the work is cut; the same tiling gives the same bits.
+  """
 
   def __init__(
     self,
@@ -210,7 +89,7 @@ class Ranker:
     variables: Variables,
     devices: list[jax.Device] | None = None,
     image_block: int = 100,
-    tile_rows: int = 2000,
+    tile_rows: int = 500,
   ):
     """Place a model on devices.
 
@@ -218,10 +97,11 @@ class Ranker:
       model: the model.
       variables: its variables.
       devices: which; all local ones by default.
-      image_block: images a device takes at a time.
+      image_block: images taken at a time.
       tile_rows: rows of logits [tile_rows, V] that a device holds.
     """
     devices = devices or parallel.local_devices()
+    self.tiling = f'{image_block} x {tile_rows}'
     self._devices = devices
     self._image_block = image_block
     self._tile_prefixes = max(1, tile_rows // image_block)
@@ -231,25 +111,25 @@ class Ranker:
     def apply(variables, *args, method):
       return model.apply(variables, *args, method=method)
 
-    # The same prefixes on every device: each then has all that it needs.
+    # The same prefixes and images on every device: each then has all that its
+    # tiles need.
     self._language_step = jax.jit(
       functools.partial(apply, variables, method='language_step')
     )
-    self._image = parallel.pmap(
-      functools.partial(apply, method='image'), devices
-    )
+    self._image = jax.jit(functools.partial(apply, variables, method='image'))
 
-    def edges(variables, images, contexts, edge_slot, edge_word):
+    def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
         lambda tile: edge_log_probs(
-          functools.partial(apply, variables, method='readout'), images, *tile
+          functools.partial(apply, variables, method='readout'),
+          images,
+          contexts[tile[0]],
+          *tile[1:],
         ),
-        (contexts, edge_slot, edge_word),
+        (prefixes, edge_slot, edge_word),
       )
 
-    self._edges = parallel.pmap(
-      edges, devices, in_axes=(0, 0, None, None, None)
-    )
+    self._edges = parallel.pmap(edges, devices)
 
   def log_probs(
     self,
@@ -272,26 +152,86 @@ class Ranker:
       scores[rows, columns] = block
     return scores
 
+  def log_mean_probs(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    progress: Progress | None = None,
+  ) -> np.ndarray:
+    """Return log P(w), the mean over images of P(w|I) (section 6).
+
+    The sum runs along as blocks come: no matrix is kept.
+
+    Args:
+      sentences: S sentences of word ids.
+      features: [K, D] raw features of the images that P(w) is estimated from.
+      progress: as for ``log_probs``.
+
+    Returns:
+      [S] float32.
+    """
+    total = np.full(len(sentences), -np.inf)
+    for rows, _, block in self.blocks(sentences, features, progress):
+      part = np.logaddexp.reduce(block.astype(np.float64), axis=1)
+      total[rows] = np.logaddexp(total[rows], part)
+    return (total - np.log(len(features))).astype(np.float32)
+
+  def rank(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    normalizer: np.ndarray | None = None,
+    top: int = 10,
+    progress: Progress | None = None,
+  ) -> 'Ranking':
+    """Return the best sentences of each image and images of each sentence.
+
+    Only the best are kept as blocks come: memory does not grow with S x N.
+
+    Args:
+      sentences: S sentences of word ids.
+      features: [N, D] raw features.
+      normalizer: [S] log P(w) of each sentence: sentences are ranked by
+        P(w|I) / P(w).  None: by perplexity, ascending.
+      top: how many to return for each query, at most.
+      progress: as for ``log_probs``.
+    """
+    lengths = np.asarray([len(s) - 1 for s in sentences], np.float32)
+    best_sentences = TopK(len(features), min(top, len(sentences)))
+    best_images = TopK(len(sentences), min(top, len(features)))
+    for rows, columns, block in self.blocks(sentences, features, progress):
+      images = np.arange(columns.start, columns.stop)
+      best_images.add(rows, images, block)
+      if normalizer is None:
+        block = block / lengths[rows, None]
+      else:
+        block = block - normalizer[rows, None]
+      best_sentences.add(images, rows, block.T)
+    return Ranking(
+      sentences=best_sentences.items,
+      sentence_scores=best_sentences.scores,
+      images=best_images.items,
+      image_scores=best_images.scores,
+    )
+
   def blocks(
     self,
     sentences: Sequence[Sequence[int]],
     features: np.ndarray,
     progress: Progress | None = None,
     first: int = 0,
-  ) -> Iterator[tuple[np.ndarray, slice, np.ndarray]]:
+  ) -> Iterator[Block]:
     """Yield the matrix in blocks: sentence numbers, images, log-probabilities.
 
     Memory is bounded by the blocks, whatever S and N.  The blocks and their
-    order are a function of the arguments alone.
+    order are a function of the arguments and the tiling, not of the devices.
 
     Args:
       sentences: S sentences of word ids.
-      features: [N, D] raw features.
+      features: [N, D] raw features, an array or what slices like one.
       progress: as for ``log_probs``.
       first: the number of blocks to leave out, which were done before.
     """
-    n = len(self._devices)
-    width = n * self._image_block
     # Neighbours in alphabetical order share most prefixes.
     order = np.asarray(
       sorted(range(len(sentences)), key=lambda s: tuple(sentences[s])),
@@ -304,39 +244,20 @@ class Ranker:
     total = sum(tree.num_prefixes for _, tree in trees) * len(features)
     done = number = 0
     for rows, tree in trees:
-      contexts = None
-      tiles = Tiles.cut(
-        tree, self._tile_prefixes, 2 * self._tile_prefixes, _TILES_PER_CALL
-      )
-      for start in range(0, len(features), width):
-        columns = slice(start, min(start + width, len(features)))
-        count = columns.stop - columns.start
+      edges = None
+      for start in range(0, len(features), self._image_block):
+        columns = slice(start, min(start + self._image_block, len(features)))
+        pairs = tree.num_prefixes * (columns.stop - columns.start)
         number += 1
-        if number <= first:
-          done += tree.num_prefixes * count
-          continue
-        if contexts is None:
-          contexts = self._contexts(tree)
-        block = parallel.pad_rows(np.asarray(features[columns]), width)
-        images = self._image(self._variables, parallel.split_rows(block, n))
-        values = np.empty((len(tree.edge_word) + 1, count), np.float32)
-        for call in range(0, len(tiles.prefixes), _TILES_PER_CALL):
-          part = slice(call, call + _TILES_PER_CALL)
-          result = self._edges(
-            self._variables,
-            images,
-            contexts[tiles.prefixes[part]],
-            tiles.edge_slot[part],
-            tiles.edge_word[part],
-          )  # [devices, tiles, images, edges]
-          result = np.moveaxis(np.asarray(result), 0, 1)
-          result = result.reshape(_TILES_PER_CALL, width, -1)[:, :count]
-          values[tiles.edge[part]] = result.swapaxes(1, 2)
-          if progress:
-            share = min(1, (call + _TILES_PER_CALL) / len(tiles.prefixes))
-            progress(done + int(share * tree.num_prefixes * count), total)
-        done += tree.num_prefixes * count
-        yield rows, columns, tree.sum_edges(values)
+        if number > first:
+          edges = edges or _Edges(self, tree)
+          values = edges.log_probs(
+            features[columns],
+            progress
+            and (lambda x, at=done, n=pairs: progress(at + int(x * n), total)),
+          )
+          yield rows, columns, tree.sum_edges(values)
+        done += pairs
 
   def _contexts(self, tree: PrefixTree) -> np.ndarray:
     """Run the language path once per prefix, level by level: [P, M]."""
@@ -355,3 +276,125 @@ class Ranker:
         carries[part] = carry[: part.stop - part.start]
         contexts[part] = context[: part.stop - part.start]
     return contexts
+
+
+class _Edges:
+  """A tree's contexts and tiles on the devices, for one block after another."""
+
+  def __init__(self, ranker: Ranker, tree: PrefixTree):
+    self._ranker = ranker
+    self._num_edges = len(tree.edge_word)
+    self._num_devices = len(ranker._devices)
+    prefixes = ranker._tile_prefixes
+    self._tiles = Tiles.cut(
+      tree, prefixes, 2 * prefixes, self._num_devices * _TILES_PER_CALL
+    )
+    # Padded, so that trees of about one size share a compiled program.
+    contexts = parallel.pad_rows(
+      ranker._contexts(tree), -(-tree.num_prefixes // 4096) * 4096
+    )
+    self._contexts = parallel.replicate(contexts, ranker._devices)
+
+  def log_probs(
+    self, features: np.ndarray, progress: Callable[[float], None] | None
+  ) -> np.ndarray:
+    """Return log P(word | prefix, image) [Q, n] for features [n, D]."""
+    ranker, tiles = self._ranker, self._tiles
+    count = len(features)
+    images = parallel.replicate(
+      ranker._image(
+        parallel.pad_rows(np.asarray(features), ranker._image_block)
+      ),
+      ranker._devices,
+    )
+    values = np.empty((self._num_edges + 1, count), np.float32)
+
+    def collect(part, result):
+      # [devices, tiles, images, edges] --> [tiles, edges, images]
+      result = np.asarray(result)[..., :count, :]
+      result = result.reshape(-1, *result.shape[2:]).swapaxes(1, 2)
+      values[tiles.edge[part]] = result
+      if progress:
+        progress(part.stop / len(tiles.prefixes))
+
+    step = self._num_devices * _TILES_PER_CALL
+    under_way = None
+    for start in range(0, len(tiles.prefixes), step):
+      part = slice(start, start + step)
+      rows = (
+        tiles.prefixes[part],
+        tiles.edge_slot[part],
+        tiles.edge_word[part],
+      )
+      result = ranker._edges(
+        ranker._variables,
+        images,
+        self._contexts,
+        *parallel.split_rows(rows, self._num_devices),
+      )
+      # The host puts one call's results away while the next one is computed.
+      if under_way:
+        collect(*under_way)
+      under_way = part, result
+    collect(*under_way)
+    return values[:-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """The best items of each query, best first; scores natural logarithms.
+
+  Attributes:
+    sentences: [N, k] numbers of the best sentences of each image.
+    sentence_scores: [N, k] log P(w|I) / P(w), or -log PPL(w|I).
+    images: [S, k] numbers of the best images of each sentence.
+    image_scores: [S, k] log P(w|I).
+  """
+
+  sentences: np.ndarray
+  sentence_scores: np.ndarray
+  images: np.ndarray
+  image_scores: np.ndarray
+
+
+class TopK:
+  """The k best items of each query, from scores that come in blocks.
+
+  Equal scores keep the order of the items' numbers, so the result is that of a
+  stable sort of the whole matrix, in whatever order blocks come.
+
+  Attributes:
+    items: [queries, k] numbers of items, best first.
+    scores: [queries, k] their scores.
+  """
+
+  def __init__(self, num_queries: int, k: int):
+    """Begin with nothing."""
+    self.items = np.full((num_queries, k), np.iinfo(np.int64).max)
+    self.scores = np.full((num_queries, k), -np.inf, np.float32)
+
+  @classmethod
+  def of(cls, scores: np.ndarray, k: int) -> 'TopK':
+    """Return the k best columns of each row of scores [Q, C]."""
+    best = cls(len(scores), min(k, scores.shape[1]))
+    best.add(np.arange(len(scores)), np.arange(scores.shape[1]), scores)
+    return best
+
+  def add(
+    self, queries: np.ndarray, items: np.ndarray, scores: np.ndarray
+  ) -> None:
+    """Take a block in.
+
+    Args:
+      queries: [q] numbers of queries.
+      items: [n] numbers of items, none of which these queries have had.
+      scores: [q, n].
+    """
+    k = self.items.shape[1]
+    items = np.concatenate(
+      [self.items[queries], np.broadcast_to(items, scores.shape)], axis=1
+    )
+    scores = np.concatenate([self.scores[queries], scores], axis=1)
+    best = np.lexsort((items, -scores), axis=1)[:, :k]
+    self.items[queries] = np.take_along_axis(items, best, 1)
+    self.scores[queries] = np.take_along_axis(scores, best, 1)

@@ -1,9 +1,7 @@
 """The retrieval protocols: score matrices, measures, ``retrieval.jsonl``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import dataclasses
-import hashlib
-import json
 from typing import Any
 
 from etils import epath
@@ -13,12 +11,14 @@ from mrnn_jax import files, input_pipeline, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
-from mrnn_jax.logs import Progress
-from mrnn_jax.rank import Ranker, log_mean_exp
+from mrnn_jax.matrix_store import MatrixStore
+from mrnn_jax.rank import TopK, log_mean_exp
 from mrnn_jax.trained import TrainedModel
 
 FOLDER = 'scores'
 TOP = 10
+# Numbers of training images for which the effect of K is told.
+NORM_STEPS = (0, 10, 30, 100, 300, 1000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Scores:
 
   Attributes:
     log_probs: [S, N] log P(sentence | image), natural logarithms.
-    log_mean_probs: [S] log P(sentence) over K training images; None for K = 0.
+    norm_log_probs: [S, K] the same for training images drawn by seed; any first
+      ones of them are a draw too.
     lengths: [S] target words of each sentence, ``##END##`` among them.
     owner: [S] the image that each sentence was written for.
   """
 
   log_probs: np.ndarray
-  log_mean_probs: np.ndarray | None
+  norm_log_probs: np.ndarray
   lengths: np.ndarray
   owner: np.ndarray
 
@@ -45,14 +46,22 @@ class Scores:
     """Return [S, N] scores for image -> text: 1 / PPL(w|I), as logarithm."""
     return self.log_probs / self.lengths[:, None].astype(np.float32)
 
-  def normalized(self) -> np.ndarray:
+  @property
+  def norm_images(self) -> int:
+    """K."""
+    return self.norm_log_probs.shape[1]
+
+  def normalized(self, norm_images: int | None = None) -> np.ndarray:
     """Return [S, N] scores for image -> text: P(w|I) / P(w) (section 6).
 
-    Without an estimate of P(w) sentences are ranked by perplexity.
+    Args:
+      norm_images: estimate P(w) from the first so many images alone; None:
+        from all K.  Without any sentences are ranked by perplexity.
     """
-    if self.log_mean_probs is None:
+    drawn = self.norm_log_probs[:, :norm_images]
+    if not drawn.shape[1]:
       return self.by_perplexity()
-    return self.log_probs - self.log_mean_probs[:, None]
+    return self.log_probs - log_mean_exp(drawn)[:, None]
 
 
 def compute_scores(
@@ -74,70 +83,22 @@ def compute_scores(
       f'{len(model.norm_features)} training images: ask for at most so many.'
     )
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
-  store = _Store(config, ranker, sentences, model.identity())
+  store = MatrixStore(
+    epath.Path(config.workdir).expanduser() / FOLDER,
+    ranker,
+    sentences,
+    model.identity(),
+  )
   log_probs = store.matrix(f'{split.name}_images', split.features.all())
-  log_mean_probs = None
+  norm_log_probs = np.empty((len(sentences), 0), np.float32)
   if K:
-    log_mean_probs = log_mean_exp(
-      store.matrix(f'{split.name}_norm', model.norm_features[:K])
-    )
-  return Scores(log_probs, log_mean_probs, split.lengths, split.owner)
-
-
-class _Store:
-  """Matrices of log-probabilities in the workdir, whole or under way."""
-
-  def __init__(
-    self,
-    config: Config,
-    ranker: Ranker,
-    sentences: Sequence[np.ndarray],
-    model_identity: str,
-  ):
-    self._folder = epath.Path(config.workdir).expanduser() / FOLDER
-    self._ranker, self._sentences = ranker, sentences
-    digest = hashlib.sha256(model_identity.encode())
-    digest.update(f'{config.rank_image_block} {config.rank_tile_rows}'.encode())
-    for sentence in sentences:
-      digest.update(sentence.tobytes())
-    self._identity = digest.hexdigest()
-
-  def matrix(self, name: str, features: np.ndarray) -> np.ndarray:
-    """Return log P(sentence | image) [S, N] of features [N, D]."""
-    digest = hashlib.sha256(np.ascontiguousarray(features).tobytes())
-    key = f'{self._identity} {digest.hexdigest()}'
-    shape = (len(self._sentences), len(features))
-    self._folder.mkdir(parents=True, exist_ok=True)
-    path = self._folder / f'{name}.npy'
-    state_path = self._folder / f'{name}.json'
-    state = _read_json(state_path)
-    if state.get('key') != key or not path.exists():
-      state = {'key': key, 'blocks_done': 0, 'complete': False}
-      # The state first: a file without one is never taken for good.
-      files.write_json(state_path, state)
-      np.lib.format.open_memmap(path, 'w+', np.float32, shape).flush()
-    elif state['complete']:
-      print(f'{path} is there: not computed again')
-      return np.load(path)
-    scores = np.lib.format.open_memmap(path, 'r+')
-    with Progress(f'ranking ({name})', 'prefix-image pairs') as progress:
-      blocks = self._ranker.blocks(
-        self._sentences, features, progress, state['blocks_done']
-      )
-      for rows, columns, block in blocks:
-        scores[rows, columns] = block
-        scores.flush()
-        state['blocks_done'] += 1
-        files.write_json(state_path, state)
-    files.write_json(state_path, {**state, 'complete': True})
-    return np.array(scores)
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-  try:
-    return json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
+    norm_log_probs = store.matrix(f'{split.name}_norm', model.norm_features[:K])
+  return Scores(
+    np.asarray(log_probs),
+    np.asarray(norm_log_probs),
+    split.lengths,
+    split.owner,
+  )
 
 
 def measure(
@@ -151,7 +112,8 @@ def measure(
 
   Returns:
     'image_to_text', 'image_to_text_perplexity' and 'text_to_image' as
-    ``metrics.summarize_ranks``, and 'recall_curve' of both directions.
+    ``metrics.summarize_ranks``; 'norm_images', the first of them for smaller K;
+    and 'recall_curve' of both directions.
   """
   owner = scores.owner
   normalized, perplexity = scores.normalized(), scores.by_perplexity()
@@ -167,6 +129,13 @@ def measure(
     'text_to_image': summarize(
       metrics_lib.text_to_image_ranks(text_to_image, owner)
     ),
+    'norm_images': {
+      str(k): summarize(
+        metrics_lib.image_to_text_ranks(scores.normalized(k), owner, shortlist)
+      )
+      for k in NORM_STEPS
+      if k <= scores.norm_images
+    },
     'recall_curve': {
       'image_to_text': metrics_lib.image_to_text_recall_curve(
         normalized, owner, shortlist
@@ -176,13 +145,6 @@ def measure(
       ),
     },
   }
-
-
-def top_items(scores: np.ndarray, k: int) -> Iterator[np.ndarray]:
-  """Yield for each row of scores [Q, C] its k best columns, best first."""
-  for row in scores:
-    # Stable, so that equal scores come in the order of the data.
-    yield np.argsort(-row, kind='stable')[:k]
 
 
 def retrieval_lines(
@@ -204,7 +166,7 @@ def retrieval_lines(
   ranks = metrics_lib.image_to_text_ranks(
     scores.normalized(), scores.owner, shortlist
   )
-  for image, best in enumerate(top_items(normalized.T, TOP)):
+  for image, best in enumerate(TopK.of(normalized.T, TOP).items):
     best = best[np.isfinite(normalized[best, image])]
     yield {
       'query': 'image',
@@ -221,7 +183,7 @@ def retrieval_lines(
       ],
     }
   ranks = metrics_lib.text_to_image_ranks(scores.by_log_prob(), scores.owner)
-  for s, best in enumerate(top_items(scores.by_log_prob(), TOP)):
+  for s, best in enumerate(TopK.of(scores.by_log_prob(), TOP).items):
     yield {
       'query': 'sentence',
       'caption': captions[s],

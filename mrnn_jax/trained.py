@@ -176,7 +176,7 @@ class TrainedModel:
         'images or sentences: name a workdir with an m-RNN.'
       )
 
-  def ranker(self, image_block: int = 100, tile_rows: int = 2000) -> Ranker:
+  def ranker(self, image_block: int = 100, tile_rows: int = 500) -> Ranker:
     """Return what ranks with this model."""
     self.check_ranks()
     return Ranker(

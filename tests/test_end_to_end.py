@@ -177,9 +177,10 @@ def test_other_settings_are_refused(workdir, data_dir):
     run(workdir, data_dir, ['embedding_size'], embedding_size=9)
 
 
-def test_scores_are_not_computed_twice(workdir, data_dir, capsys):
-  run(workdir, data_dir, task='retrieve')
-  assert 'not computed again' in capsys.readouterr().out
+@pytest.mark.parametrize('fewer', [{}, {'norm_images': 2}])
+def test_scores_are_not_computed_twice(workdir, data_dir, capsys, fewer):
+  run(workdir, data_dir, task='retrieve', **fewer)
+  assert capsys.readouterr().out.count('not computed again') == 2
 
 
 def test_reference_protocol(workdir, data_dir):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mrnn_jax import model as model_lib
-from mrnn_jax import parallel, rank
+from mrnn_jax import parallel, prefix_tree, rank
 from mrnn_jax.vocabulary import END, START
 
 
@@ -72,6 +72,21 @@ def test_factored_is_naive(
   assert seen[-1][0] == seen[-1][1]
 
 
+def test_any_number_of_devices_gives_the_same_bits(
+  model_and_variables, sentences, features
+):
+  matrices = [
+    rank.Ranker(
+      *model_and_variables,
+      devices=parallel.local_devices(n),
+      image_block=4,
+      tile_rows=12,
+    ).log_probs(sentences, features)
+    for n in (1, 3)
+  ]
+  np.testing.assert_array_equal(*matrices)
+
+
 def test_many_small_trees_are_one_large_one(
   model_and_variables, sentences, features, monkeypatch
 ):
@@ -101,7 +116,7 @@ def test_going_on_gives_the_same_blocks(
 
 
 def test_prefix_tree(sentences):
-  tree = rank.PrefixTree.build(sentences)
+  tree = prefix_tree.PrefixTree.build(sentences)
   prefixes = {tuple(s[:t]) for s in sentences for t in range(1, len(s))}
   assert tree.num_prefixes == len(prefixes)
   edges = {tuple(s[:t]) for s in sentences for t in range(2, len(s) + 1)}
@@ -122,8 +137,8 @@ def test_prefix_tree(sentences):
 @pytest.mark.parametrize('num_prefixes', [1, 2, 7])
 @pytest.mark.parametrize('num_edges', [1, 3, 14])
 def test_tiles_hold_every_edge_once(sentences, num_prefixes, num_edges):
-  tree = rank.PrefixTree.build(sentences)
-  tiles = rank.Tiles.cut(tree, num_prefixes, num_edges, 4)
+  tree = prefix_tree.PrefixTree.build(sentences)
+  tiles = prefix_tree.Tiles.cut(tree, num_prefixes, num_edges, 4)
   assert tiles.prefixes.shape[0] % 4 == 0
   there = tiles.edge < len(tree.edge_word)
   assert sorted(tiles.edge[there]) == list(range(len(tree.edge_word)))
@@ -147,3 +162,32 @@ def test_log_mean_exp():
 def test_equal_sentences_tie_exactly(model_and_variables, sentences, features):
   scores = rank.Ranker(*model_and_variables).log_probs(sentences, features)
   np.testing.assert_array_equal(scores[57], scores[58])
+
+
+@pytest.mark.parametrize('top', [1, 4, 1000])
+def test_best_are_those_of_the_matrix(
+  model_and_variables, sentences, features, monkeypatch, top
+):
+  monkeypatch.setattr(rank, '_SENTENCE_BLOCK', 16)
+  ranker = rank.Ranker(*model_and_variables, image_block=5, tile_rows=15)
+  matrix = ranker.log_probs(sentences, features)
+  lengths = np.asarray([len(s) - 1 for s in sentences])
+  normalizer = ranker.log_mean_probs(sentences, features[:6])
+  np.testing.assert_allclose(
+    normalizer, rank.log_mean_exp(matrix[:, :6]), rtol=1e-6
+  )
+  for given, scores in (
+    (None, matrix / lengths[:, None].astype(np.float32)),
+    (normalizer, matrix - normalizer[:, None]),
+  ):
+    ranking = ranker.rank(sentences, features, given, top)
+    order = np.argsort(-scores.T, axis=1, kind='stable')[:, :top]
+    np.testing.assert_array_equal(ranking.sentences, order)
+    np.testing.assert_array_equal(
+      ranking.sentence_scores, np.take_along_axis(scores.T, order, 1)
+    )
+    order = np.argsort(-matrix, axis=1, kind='stable')[:, :top]
+    np.testing.assert_array_equal(ranking.images, order)
+    np.testing.assert_array_equal(
+      ranking.image_scores, np.take_along_axis(matrix, order, 1)
+    )
