@@ -13,7 +13,14 @@ from absl import flags
 
 from mrnn_jax.errors import InputError
 
-TASKS = ('train_and_evaluate', 'train', 'evaluate', 'caption', 'retrieve')
+TASKS = (
+  'train_and_evaluate',
+  'train',
+  'evaluate',
+  'caption',
+  'retrieve',
+  'report',
+)
 GROUPS = {
   'run': 'What to do, and where',
   'data': 'Data',
@@ -42,7 +49,8 @@ class Config:
     'run',
     TASKS[0],
     'train; evaluate (perplexity, BLEU, CIDEr-D, ROUGE-L, retrieval), caption '
-    'or retrieve with the best checkpoint; or train and then evaluate.',
+    'or retrieve with the best checkpoint; or train and then evaluate; report '
+    'makes a page, report.html, of what the others have written.',
     choices=TASKS,
   )
   workdir: str = _flag(
@@ -57,8 +65,22 @@ class Config:
   split: str = _flag(
     'run',
     'test',
-    'Split that evaluate, caption and retrieve use.',
+    'Split that evaluate, caption, retrieve and report use.',
     choices=('train', 'validation', 'test'),
+  )
+  photos: str = _flag(
+    'run',
+    '',
+    'Folder of photos, for the page of task=report; an image id is a path '
+    'below it, with or without its ending.',
+  )
+  thumbnail_size: int = _flag(
+    'run',
+    200,
+    'Longer side of the photos in the page, in pixels; 0: the page holds no '
+    'photos and loads them from their folder.',
+    low=0,
+    high=1000,
   )
   # Data.
   dataset: str = _flag(

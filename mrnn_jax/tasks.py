@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from etils import epath
 
-from mrnn_jax import captioning, input_pipeline, parallel, report
+from mrnn_jax import captioning, input_pipeline, page, parallel, report
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
 from mrnn_jax import evaluate as evaluate_lib
@@ -91,10 +91,16 @@ def retrieve(config: Config) -> None:
   )
 
 
+def write_page(config: Config) -> None:
+  """Write report.html from what the other tasks have written."""
+  page.write_page(config)
+
+
 TASKS: dict[str, Callable[[Config], None]] = {
   'train_and_evaluate': train_and_evaluate,
   'train': train_lib.train,
   'evaluate': evaluate,
   'caption': caption,
   'retrieve': retrieve,
+  'report': write_page,
 }
