@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import re
 import time
 
 from absl import flags
@@ -10,28 +11,49 @@ import tensorflow_datasets as tfds
 
 from data_prep import caption_features, checks, scenes
 from data_prep import features as features_lib
-from data_prep.readers import READERS
+from data_prep.readers import DATASETS, READERS, formats
 from data_prep.readers import files as raw_files
 from mrnn_jax import cli, errors
 
 USAGE = """
 python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
+python -m data_prep.build --dataset=my_photos --captions=FILE --features=FILE
 python -m data_prep.build --dataset=scenes
 
 Read captions and features, check them, report what was found and write a TFDS
 dataset.
+
+Your own captions, one image or caption a line, for example captions.csv:
+  image_id,caption,split
+  beach.jpg,Two children play in the sand .,train
+  beach.jpg,"A girl, a boy and a bucket .",train
+  dog.jpg,A brown dog jumps over a log .,validation
+  hill.jpg,A man walks up a green hill .,test
+or captions.jsonl:
+  {"image_id": "beach.jpg", "captions": ["Two ...", "A girl ..."],
+   "split": "train"}          (all on one line)
+Without a split column, and without lists of names, validation and test images
+are cut by chance. Known as well: COCO's captions_*.json, Karpathy's
+dataset.json, TF-mRNN's lists of dictionaries in .npy, and Flickr8K's form.
 """
 
-# The files that describe a dataset from outside; scenes needs none of them.
+# What describes a dataset from outside; scenes needs none of it.
 _FILE_FLAGS = (
   'raw_dir',
   'captions',
-  'train_list',
-  'validation_list',
-  'test_list',
+  'format',
   'features',
   'feature_ids',
 )
+_SPLIT_FLAGS = (
+  'train_list',
+  'validation_list',
+  'test_list',
+  'validation_share',
+  'test_share',
+  'restval',
+)
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]{0,59}')
 _MIN_SCENES = 40
 _ENCODER_SEED = 0
 _NUM_CALIBRATION = 128
@@ -44,24 +66,46 @@ class BuildConfig:
   dataset: str
   raw_dir: str | None = None
   captions: str | None = None
+  format: str | None = None
   train_list: str | None = None
   validation_list: str | None = None
   test_list: str | None = None
   features: str | None = None
   feature_ids: str | None = None
+  validation_share: float | None = None
+  test_share: float | None = None
+  restval: bool = True
   num_scenes: int | None = None
   seed: int = 0
   data_dir: str | None = None
   overwrite: bool = False
 
   def __post_init__(self):
-    names = [*READERS, 'scenes']
-    if self.dataset not in names:
+    if not self.dataset:
       raise errors.InputError(
-        f'Say what to build with --dataset, one of {", ".join(names)}.'
+        f'Say what to build with --dataset: {", ".join(DATASETS)}, scenes or a'
+        ' name for your own data.'
       )
+    if not _NAME.fullmatch(self.dataset):
+      raise errors.InputError(
+        f'--dataset={self.dataset} is no name for a dataset: take letters,'
+        ' digits and _, at most 60, a letter first.'
+      )
+    if self.format and self.format not in READERS:
+      raise errors.InputError(
+        f'--format={self.format} is not known: take one of'
+        f' {", ".join(READERS)}.'
+      )
+    for split in ('validation', 'test'):
+      share = getattr(self, f'{split}_share')
+      if share is not None and not 0 <= share < 1:
+        raise errors.InputError(
+          f'--{split}_share={share:g} is no share of the images: give a number'
+          ' like 0.1.'
+        )
     if self.dataset == 'scenes':
-      given = [name for name in _FILE_FLAGS if getattr(self, name)]
+      flags_of_files = [*_FILE_FLAGS, *_SPLIT_FLAGS[:-1]]
+      given = [name for name in flags_of_files if getattr(self, name)]
       if given:
         raise errors.InputError(
           f'--dataset=scenes draws its own data: leave out --{given[0]}, or'
@@ -81,7 +125,7 @@ class BuildConfig:
     if not self.features:
       raise errors.InputError(
         f'{self.dataset} needs the features of its images: give their file'
-        ' with --features.'
+        ' with --features (python -m data_prep.extract makes one from photos).'
       )
 
   @property
@@ -103,21 +147,57 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   def text(name: str, meaning: str):
     flags.DEFINE_string(name, None, meaning, flag_values=values)
 
-  text('dataset', f'What to build: {", ".join(READERS)} or scenes.')
+  def share(split: str):
+    flags.DEFINE_float(
+      f'{split}_share',
+      None,
+      f'Share of the images for a {split} split that nothing names (0.1).',
+      flag_values=values,
+    )
+
+  text(
+    'dataset',
+    f'What to build: {", ".join(DATASETS)}, scenes, or any other name for your'
+    ' own data.',
+  )
   text('raw_dir', 'Directory of captions and lists under their usual names.')
-  text('captions', 'Captions file (IAPR TC-12: folder of the .eng tree).')
+  text(
+    'captions',
+    'Captions file (IAPR TC-12: folder of the .eng tree); several with commas'
+    ' between them.',
+  )
+  text(
+    'format',
+    f'What the captions are, if not plain from the file: {", ".join(READERS)}.',
+  )
+  text(
+    'features',
+    '.npz with ids and features; .npy, .mat or .h5 with a list of ids; .h5'
+    ' with ids or one dataset an image; a folder with one .npy an image.',
+  )
+  text(
+    'feature_ids',
+    'List of ids, one a line or a dataset.json, for features whose list is not'
+    ' beside them under the same name with .txt.',
+  )
   text('train_list', 'List of training images, one name a line.')
   text('validation_list', 'List of validation images.')
   text('test_list', 'List of test images.')
-  text('features', '.npz with ids and features, or .npy with a .txt of ids.')
-  text('feature_ids', 'Text file of ids for a .npy whose .txt is elsewhere.')
+  share('validation')
+  share('test')
+  flags.DEFINE_bool(
+    'restval',
+    True,
+    "Train on the images that Karpathy's dataset.json calls restval.",
+    flag_values=values,
+  )
   flags.DEFINE_integer(
     'num_scenes', None, 'Pictures to draw (2000).', flag_values=values
   )
   flags.DEFINE_integer(
     'seed',
     0,
-    'Decides about drawn scenes and about a validation split without a list.',
+    'Decides about drawn scenes and about splits that nothing names.',
     flag_values=values,
   )
   text('data_dir', 'Where datasets lie (~/tensorflow_datasets).')
@@ -129,8 +209,9 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   )
   return {
     'What to build': ['dataset'],
-    'Raw data (any dataset but scenes)': list(_FILE_FLAGS),
-    'Scenes': ['num_scenes', 'seed'],
+    'Captions and features (any dataset but scenes)': list(_FILE_FLAGS),
+    'Splits (any dataset but scenes)': list(_SPLIT_FLAGS),
+    'Scenes and chance': ['num_scenes', 'seed'],
     'Where to write': ['data_dir', 'overwrite'],
   }
 
@@ -158,16 +239,12 @@ def build(config: BuildConfig):
 
 def _build_from_files(config: BuildConfig):
   """Return the dataset's path and whether it had to be written."""
-  raw = READERS[config.dataset](
-    raw_files.RawFiles(
-      raw_dir=config.raw_dir,
-      captions=config.captions,
-      train_list=config.train_list,
-      validation_list=config.validation_list,
-      test_list=config.test_list,
-      seed=config.seed,
-    )
-  )
+  names = [field.name for field in dataclasses.fields(raw_files.RawFiles)]
+  given = raw_files.RawFiles(**{name: getattr(config, name) for name in names})
+  raw_format = config.format or formats.choose(config.dataset, given)
+  if raw_format != config.dataset:
+    print(f'Captions in the format {raw_format}.')
+  raw = READERS[raw_format](given)
   table = features_lib.load(config.features, config.feature_ids)
   checked = checks.check_captions(config.dataset, raw)
   checked = checks.check_features(checked, raw, table)
@@ -229,13 +306,11 @@ def _build_scenes(config: BuildConfig):
 
 def _next_command(config: BuildConfig) -> str:
   """Return the command that trains on the dataset."""
-  files = {'scenes': 'demo', 'custom': 'flickr8k'}
-  command = (
-    'python -m mrnn_jax.main'
-    f' --flagfile={files.get(config.dataset, config.dataset)}.flags'
-  )
-  if config.dataset == 'custom':
-    command += ' --dataset=custom'
+  known = {name: name for name in DATASETS} | {'scenes': 'demo'}
+  flag_file = known.get(config.dataset, 'flickr8k')
+  command = f'python -m mrnn_jax.main --flagfile={flag_file}.flags'
+  if config.dataset not in known:
+    command += f' --dataset={config.dataset}'
   if config.data_dir:
     command += f' --data_dir={config.data_dir}'
   return f'{command} --workdir=runs/{config.dataset}'

@@ -30,8 +30,12 @@ DESCRIPTIONS = {
   'flickr30k': 'Flickr30K: 31,783 photos of everyday life.',
   'iaprtc12': 'IAPR TC-12: 19,627 photos, mostly of travels.',
   'scenes': 'Scenes: pictures and sentences that the program makes itself.',
-  'custom': 'Captions and features from files in the format of Flickr8K.',
 }
+
+
+def description(name: str) -> str:
+  """Return what a dataset is, in a sentence."""
+  return DESCRIPTIONS.get(name, f'{name}: captions and features from files.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Content:
   """Everything that a dataset is made of.
 
   Attributes:
-    name: the dataset, one of ``DESCRIPTIONS``.
+    name: the dataset, one of ``DESCRIPTIONS`` or somebody's own.
     checked: its records and what the checks found.
     table: the features of its images.
     fingerprint: identifies the inputs, see ``fingerprint``.
@@ -79,10 +83,6 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   name = 'caption_features'
   VERSION = tfds.core.Version('1.0.0')
-  BUILDER_CONFIGS = [
-    tfds.core.BuilderConfig(name=name, description=description)
-    for name, description in DESCRIPTIONS.items()
-  ]
 
   # Nothing is downloaded.  TFDS would look for a list of checksums beside the
   # module, for which it needs a package that it does not install everywhere.
@@ -92,7 +92,9 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._content = content
     super().__init__(
       data_dir=os.fspath(data_dir),
-      config=content.name,
+      config=tfds.core.BuilderConfig(
+        name=content.name, description=description(content.name)
+      ),
       file_format='array_record',
     )
 
@@ -100,7 +102,7 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     table = self._content.table
     return tfds.core.DatasetInfo(
       builder=self,
-      description=DESCRIPTIONS[self._content.name],
+      description=description(self._content.name),
       features=tfds.features.FeaturesDict(
         {
           'image_id': tfds.features.Text(),

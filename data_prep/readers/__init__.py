@@ -1,19 +1,39 @@
 """Readers: one file per raw format, all giving the same raw data.
 
 A reader is a function ``read(files: RawFiles) -> RawDataset``.  To add a
-format, write a module with such a function and name it in ``READERS``.
+format, write a module with such a function and name it in ``READERS``; to have
+it recognised, say how in ``formats``.
 """
 
 from collections.abc import Callable
 
 from data_prep import records
-from data_prep.readers import files, flickr, iaprtc12
+from data_prep.readers import (
+  coco,
+  files,
+  flickr,
+  iaprtc12,
+  json_lines,
+  karpathy,
+  mrnn,
+  table_file,
+)
 
 Reader = Callable[[files.RawFiles], records.RawDataset]
 
-READERS: dict[str, Reader] = {
+# Datasets whose files bear names of their own.
+DATASETS: dict[str, Reader] = {
   'flickr8k': flickr.read_flickr8k,
   'flickr30k': flickr.read_flickr30k,
   'iaprtc12': iaprtc12.read,
-  'custom': flickr.read_custom,
+}
+
+READERS: dict[str, Reader] = {
+  **DATASETS,
+  'csv': table_file.read,
+  'jsonl': json_lines.read,
+  'karpathy': karpathy.read,
+  'coco': coco.read,
+  'mrnn': mrnn.read,
+  'token': flickr.read_token,
 }

@@ -96,28 +96,31 @@ class RawFiles:
       for level in levels:
         found = [path for path in level if path.name.lower() == name.lower()]
         if len(found) > 1:
-          raise errors.InputError(
-            f'Both {found[0]} and {found[1]} could be meant: say which with'
-            f' --{flag}.'
-          )
+          raise self._both(flag, found)
         if found:
           return found[0]
     if not required:
       return None
     raise self._nothing(flag, names)
 
-  def find_all(self, flag: str, patterns: Sequence[str]) -> list[epath.Path]:
+  def find_all(
+    self, flag: str, patterns: Sequence[str], several: bool = False
+  ) -> list[epath.Path]:
     """Return the paths of a flag, or those whose name fits a pattern.
 
     Args:
       flag: the name of the attribute, which may name several, by commas.
-      patterns: of usual names, with ``*``; any case matches.
+      patterns: of usual names, with ``*``, the most telling first; any case
+        matches.
+      several: whether all that fit belong together; else the first pattern
+        that fits must tell the one.
 
     Returns:
-      At least one path; if they were found by name, all of one folder.
+      At least one path; if they were found by name, all on one level.
 
     Raises:
-      InputError: a file that a flag names is missing, or nothing is found.
+      InputError: a file that a flag names is missing, nothing is found, or
+        more than may be.
     """
     given = getattr(self, flag)
     if given:
@@ -133,13 +136,14 @@ class RawFiles:
         f'Say where the raw data lies with --raw_dir, or give --{flag}.'
       )
     for level in self._levels():
-      found = [
-        path
-        for path in level
-        if any(fnmatch.fnmatch(path.name.lower(), x.lower()) for x in patterns)
-      ]
+      found = []
+      for pattern in patterns:
+        if several or not found:
+          found += [path for path in level if _fits(path.name, pattern)]
+      if len(found) > 1 and not several:
+        raise self._both(flag, found)
       if found:
-        return found
+        return list(dict.fromkeys(found))
     raise self._nothing(flag, patterns)
 
   def _levels(self) -> tuple[list[epath.Path], list[epath.Path]]:
@@ -158,12 +162,22 @@ class RawFiles:
     ]
     return here, below
 
+  def _both(self, flag: str, found: Sequence[epath.Path]) -> errors.InputError:
+    """Return the error that more than one was found."""
+    return errors.InputError(
+      f'Both {found[0]} and {found[1]} could be meant: say which with --{flag}.'
+    )
+
   def _nothing(self, flag: str, names: Sequence[str]) -> errors.InputError:
     """Return the error that nothing of these names was found."""
     return errors.InputError(
       f'None of {", ".join(names[:3])}{", ..." if len(names) > 3 else ""} lies'
       f' in {self.raw_dir} or one folder down: give the file with --{flag}.'
     )
+
+
+def _fits(name: str, pattern: str) -> bool:
+  return fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
 def read_text(path: epath.Path, encoding: str = 'utf-8') -> str:
@@ -179,7 +193,7 @@ def read_text(path: epath.Path, encoding: str = 'utf-8') -> str:
   Raises:
     InputError: it cannot be read, or its bytes are not in the encoding.
   """
-  data = _read_bytes(path)
+  data = read_bytes(path)
   try:
     text = data.decode(encoding)
   except UnicodeDecodeError as error:
@@ -191,7 +205,7 @@ def read_text(path: epath.Path, encoding: str = 'utf-8') -> str:
   return text.removeprefix('\ufeff').replace('\r\n', '\n').replace('\r', '\n')
 
 
-def _read_bytes(path: epath.Path) -> bytes:
+def read_bytes(path: epath.Path) -> bytes:
   """Return a whole file, if it is no larger than it should be."""
   try:
     with path.open('rb') as file:

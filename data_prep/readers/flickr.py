@@ -1,14 +1,16 @@
 """Flickr8K and Flickr30K: a ``.token`` file and three split lists.
 
-A line of the token file is ``name.jpg#i<TAB>caption``.  Any data in this
-format can be read as ``custom``.
+A line of the token file is ``name.jpg#i<TAB>caption``.  One's own data may
+have the same form, as ``captions.token``.
 """
 
 import re
 
 from data_prep import records
-from data_prep.readers import files
+from data_prep.readers import files, splits
 from mrnn_jax import errors
+
+USUAL = ('captions.token', 'captions.txt')
 
 _NAME = re.compile(r'(.+)#(\d+)')
 
@@ -20,7 +22,6 @@ _TOKEN_FILES = {
     'Flickr30k.token.txt',
     'Flickr30k.token',
   ),
-  'custom': ('captions.token', 'captions.txt'),
 }
 _LISTS = {
   'flickr8k': {
@@ -46,7 +47,6 @@ _LISTS = {
       'flickr30ktest.txt',
     ),
   },
-  'custom': {'train': (), 'validation': (), 'test': ()},
 }
 
 
@@ -60,23 +60,25 @@ def read_flickr30k(raw: files.RawFiles) -> records.RawDataset:
   return _read('flickr30k', raw)
 
 
-def read_custom(raw: files.RawFiles) -> records.RawDataset:
-  """Read anybody's captions in the format of Flickr8K."""
-  return _read('custom', raw)
+def read_token(raw: files.RawFiles) -> records.RawDataset:
+  """Read anybody's captions in this form, with lists of images or not."""
+  path = raw.find('captions', USUAL)
+  captions, oddities = parse_captions(files.read_text(path), str(path))
+  return splits.assign(captions, {}, raw, oddities)
 
 
 def _read(name: str, raw: files.RawFiles) -> records.RawDataset:
   """Read a dataset of this format by the names its files usually bear."""
   path = raw.find('captions', _TOKEN_FILES[name])
   captions, oddities = parse_captions(files.read_text(path), str(path))
-  splits = {}
+  listed = {}
   for split in records.SPLITS:
     usual = _LISTS[name][split] + files.COMMON_LISTS[split]
     names = files.read_list(raw.find(f'{split}_list', usual))
     names, repeated = files.drop_repeated(split, names)
-    splits[split] = records.match_names(names, captions)
+    listed[split] = records.match_names(names, captions)
     oddities += repeated
-  return records.RawDataset(captions, splits, oddities)
+  return records.RawDataset(captions, listed, oddities)
 
 
 def parse_captions(

@@ -45,6 +45,15 @@ def parse(name: str, where: str, restval: bool = True) -> str:
   return split
 
 
+def of_file(name: str) -> str | None:
+  """Return the split that a file's name tells, as COCO's do, or None."""
+  name = name.lower()
+  for split, part in (('train', 'train'), ('validation', 'val')):
+    if part in name:
+      return split
+  return 'test' if 'test' in name else None
+
+
 def assign(
   captions: dict[str, list[str]],
   labels: Mapping[str, str],

@@ -75,8 +75,12 @@ def test_build_twice_and_overwrite(capsys, tmp_path, inputs):
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    ([], 'Say what to build with --dataset, one of flickr8k'),
-    (['--dataset=coco'], 'one of flickr8k'),
+    ([], 'Say what to build with --dataset: flickr8k'),
+    (['--dataset=../x'], '--dataset=../x is no name'),
+    (['--dataset=mine'], 'mine needs the features'),
+    (['--dataset=mine', '--features=f', '--format=xml'], '--format=xml'),
+    (['--dataset=mine', '--features=f', '--test_share=2'], '--test_share=2'),
+    (['--dataset=scenes', '--test_share=0.2'], 'leave out --test_share'),
     (['--dataset=flickr8k'], 'give their file with --features'),
     (['--dataset=flickr8k', '--features=f.npz'], '--raw_dir'),
     (['--dataset=scenes', '--raw_dir=x'], 'leave out --raw_dir'),
@@ -116,7 +120,7 @@ def test_help_is_grouped(capsys):
 
 def test_command_line(tmp_path):
   result = subprocess.run(
-    [sys.executable, '-m', 'data_prep.build', '--dataset=none'],
+    [sys.executable, '-m', 'data_prep.build'],
     cwd=ROOT,
     capture_output=True,
     text=True,

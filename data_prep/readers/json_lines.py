@@ -1,0 +1,41 @@
+"""One's own captions as JSON lines, one image or caption a line.
+
+``{"image_id": "a.jpg", "captions": ["...", "..."], "split": "train"}``; the
+split may be missing, and ``"caption": "..."`` may stand for one caption.
+"""
+
+from data_prep import records
+from data_prep.readers import files, gather
+from mrnn_jax import errors
+
+USUAL = ('captions.jsonl', 'captions.ndjson')
+
+
+def read(raw: files.RawFiles) -> records.RawDataset:
+  """Read one or several files of JSON lines.
+
+  Raises:
+    InputError: a file is missing, or a line is not as it must be.
+  """
+  paths = raw.find_all('captions', USUAL)
+  gatherer = gather.Gatherer(raw)
+  for path in paths:
+    for number, line in files.read_lines(path):
+      if not line.strip():
+        continue
+      where = f'{path}:{number}'
+      value = files.parse_json(line, str(path), number)
+      if not isinstance(value, dict):
+        raise errors.InputError(f'{where} is no JSON object: {_FORM}')
+      if 'image_id' not in value:
+        raise errors.InputError(f'{where} has no "image_id": {_FORM}')
+      captions = value.get('captions')
+      if captions is None and 'caption' in value:
+        captions = [value['caption']]
+      if not isinstance(captions, list):
+        raise errors.InputError(f'{where} has no list "captions": {_FORM}')
+      gatherer.add(value['image_id'], captions, where, value.get('split'))
+  return gatherer.finish(str(paths[0]))
+
+
+_FORM = 'write {"image_id": "a.jpg", "captions": ["...", "..."]}.'

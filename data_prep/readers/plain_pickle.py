@@ -1,0 +1,161 @@
+"""Pickles in ``.npy`` files, read without running anything of theirs.
+
+A pickle is a program: it can name any function of any module and call it.
+Here the names lead to stand-ins that build plain containers, text, numbers and
+arrays of them; any other name ends the reading.  The unpickler written in
+Python is used, because the one in C can be made to take all memory by a file
+of twenty bytes that numbers its memo entries in the billions.
+"""
+
+from collections.abc import Callable
+import io
+import pickle
+import re
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from data_prep.readers import files
+from mrnn_jax import errors
+
+_PLAIN_DTYPE = re.compile(r'[biufSU]\d+|\?')
+
+
+def load_npy(path: epath.Path) -> Any:
+  """Read the object that ``np.save`` has pickled into a ``.npy`` file.
+
+  Args:
+    path: the file; of Python 3 or 2, whose ``str`` come back as bytes.
+
+  Returns:
+    Lists, dictionaries, tuples, sets, text, bytes, numbers, None, and NumPy
+    arrays and scalars of plain dtypes.  An array of objects is a list; one
+    without dimensions is the object in it.
+
+  Raises:
+    InputError: the file cannot be read, is no such pickle, or names something
+      that is not plain.
+  """
+  data = io.BytesIO(files.read_bytes(path))
+  try:
+    version = np.lib.format.read_magic(data)
+    read_header = {
+      (1, 0): np.lib.format.read_array_header_1_0,
+      (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    _, _, dtype = read_header(data)
+  except (ValueError, KeyError) as error:
+    raise errors.InputError(
+      f'{path} is no .npy file ({files.first_line(error)}): save it again with'
+      ' np.save.'
+    ) from error
+  if not dtype.hasobject:
+    raise errors.InputError(
+      f'{path} holds numbers ({dtype}), not captions: features are given with'
+      ' --features.'
+    )
+  try:
+    return value_of(_Unpickler(data, str(path)).load())
+  except errors.InputError:
+    raise
+  except Exception as error:  # A broken pickle raises nearly anything.
+    raise errors.InputError(
+      f'{path} is broken ({files.first_line(error)}): save it again with'
+      ' np.save.'
+    ) from error
+
+
+def value_of(value: Any) -> Any:
+  """Return what a stand-in for an array holds, or any other value itself."""
+  return value.value if isinstance(value, _Array) else value
+
+
+class _Unpickler(pickle._Unpickler):
+  """Builds plain values only."""
+
+  def __init__(self, file: io.BytesIO, source: str):
+    super().__init__(file, encoding='bytes')
+    self._source = source
+    # Made anew for each file: a pickle may set attributes of what it is given.
+    self._makers = _makers()
+
+  def find_class(self, module: str, name: str) -> Any:
+    module = module.replace('numpy._core.', 'numpy.core.')
+    module = module.replace('__builtin__', 'builtins')
+    maker = self._makers.get(f'{module}.{name}')
+    if maker is None:
+      raise errors.InputError(
+        f'{self._source} asks for {files.shorten(f"{module}.{name}")}, which'
+        ' no list of captions needs, so it was not read: have it saved anew'
+        ' from plain lists, dictionaries and strings.'
+      )
+    return maker
+
+
+def _makers() -> dict[str, Callable[..., Any]]:
+  """Return a function for each name that a plain pickle may use."""
+
+  def encode(text: str, encoding: str = 'latin1') -> bytes:
+    # How Python 3 writes bytes in the protocols of Python 2.
+    if _text(encoding) not in ('latin1', 'latin-1'):
+      raise ValueError(f'bytes written in {encoding}')
+    return text.encode('latin1')
+
+  def scalar(dtype: '_Dtype', data: bytes = b'') -> Any:
+    if dtype.numpy is None or dtype.numpy.itemsize != len(data):
+      raise ValueError('a scalar that is no number or text')
+    return np.frombuffer(data, dtype.numpy)[0]
+
+  return {
+    'numpy.core.multiarray._reconstruct': lambda *unused: _Array(),
+    'numpy.core.multiarray.scalar': scalar,
+    'numpy.ndarray': lambda *unused: _Array(),
+    'numpy.dtype': lambda code, *unused: _Dtype(_text(code)),
+    '_codecs.encode': encode,
+    'builtins.list': lambda items=(): list(items),
+    'builtins.dict': lambda items=(): dict(items),
+    'builtins.set': lambda items=(): set(items),
+    'builtins.frozenset': lambda items=(): frozenset(items),
+    'collections.OrderedDict': lambda items=(): dict(items),
+  }
+
+
+class _Dtype:
+  """Stands in for ``numpy.dtype``: numbers, text or objects."""
+
+  def __init__(self, code: str):
+    self.is_object = re.fullmatch(r'O\d*', code) is not None
+    if not self.is_object and not _PLAIN_DTYPE.fullmatch(code):
+      raise ValueError(f'an array of {code}')
+    self.numpy = None if self.is_object else np.dtype(code)
+
+  def __setstate__(self, state: tuple):
+    order, parts = _text(state[1]), state[2:5]
+    if any(part is not None for part in parts):
+      raise ValueError('an array of records')
+    if self.numpy is not None and order in '<>':
+      self.numpy = self.numpy.newbyteorder(order)
+
+
+class _Array:
+  """Stands in for ``numpy.ndarray``; ``value`` is what it would hold."""
+
+  value: Any = None
+
+  def __setstate__(self, state: tuple):
+    shape, dtype, by_columns, data = state[-4:]
+    size = int(np.prod(shape, dtype=object))
+    if not dtype.is_object:
+      array = np.frombuffer(data, dtype.numpy)
+      order = 'F' if by_columns else 'C'
+      self.value = array.reshape(shape, order=order)
+      return
+    if not isinstance(data, list) or len(data) != size or len(shape) > 1:
+      raise ValueError('an array of objects that is no list')
+    values = [value_of(item) for item in data]
+    self.value = values if shape else values[0]
+
+
+def _text(value: str | bytes) -> str:
+  return value.decode('ascii') if isinstance(value, bytes) else value
