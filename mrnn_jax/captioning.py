@@ -4,6 +4,8 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+import numpy as np
+
 from mrnn_jax import decode as decode_lib
 from mrnn_jax import files, input_pipeline
 from mrnn_jax.config import Config
@@ -48,6 +50,54 @@ def _caption(
   }
 
 
+def caption_lines(
+  model: TrainedModel,
+  image_ids: Sequence[str],
+  features: np.ndarray,
+  config: Config,
+  prefix: str = '',
+) -> list[dict[str, Any]]:
+  """Write a caption for every image.
+
+  Args:
+    model: the model.
+    image_ids: [N] what the images are called.
+    features: [N, D] raw features.
+    config: how to choose words, and how many captions (``nbest``).
+    prefix: words that every caption begins with; their probability is not
+      counted in that of the caption.
+
+  Returns:
+    A line of ``captions.jsonl`` for each image.
+  """
+  given = tokenize(prefix)
+  ids = model.vocabulary.encode(given)
+  unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
+  if unknown:
+    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  with Progress('captions', 'images') as progress:
+    decoded = model.generate(
+      features,
+      decode_options(config),
+      prefixes=[ids] * len(features),
+      seed=config.sample_seed,
+      batch_size=min(config.eval_batch_size, len(features)),
+      progress=progress,
+    )
+  lines = []
+  for row, image_id in enumerate(image_ids):
+    hypotheses = [
+      _caption(model, decoded, row, k, given)
+      for k in range(decoded.words.shape[1])
+      if decoded.log_probs[row, k] > -math.inf
+    ]
+    line = {'image_id': image_id, **hypotheses[0]}
+    if config.nbest > 1:
+      line['nbest'] = hypotheses
+    lines.append(line)
+  return lines
+
+
 def write_captions(
   model: TrainedModel,
   split: input_pipeline.CaptionSplit,
@@ -60,38 +110,14 @@ def write_captions(
     model: the model.
     split: its N images.
     config: workdir and how to choose words.
-    prefix: words that every caption begins with; their probability is not
-      counted in that of the caption.
+    prefix: words that every caption begins with.
 
   Returns:
     The best caption by image id.
   """
-  given = tokenize(prefix)
-  ids = model.vocabulary.encode(given)
-  unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
-  if unknown:
-    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
-  features = split.features.all()
-  with Progress('captions', 'images') as progress:
-    decoded = model.generate(
-      features,
-      decode_options(config),
-      prefixes=[ids] * len(features),
-      seed=config.sample_seed,
-      batch_size=config.eval_batch_size,
-      progress=progress,
-    )
-  lines = []
-  for row, image_id in enumerate(split.image_ids):
-    hypotheses = [
-      _caption(model, decoded, row, k, given)
-      for k in range(decoded.words.shape[1])
-      if decoded.log_probs[row, k] > -math.inf
-    ]
-    line = {'image_id': image_id, **hypotheses[0]}
-    if config.nbest > 1:
-      line['nbest'] = hypotheses
-    lines.append(line)
+  lines = caption_lines(
+    model, split.image_ids, split.features.all(), config, prefix
+  )
   path = files.result_path(config, 'captions.jsonl')
   files.write_json_lines(path, lines)
   print(f'wrote {path}')

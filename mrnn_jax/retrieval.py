@@ -10,7 +10,6 @@ import numpy as np
 from mrnn_jax import files, input_pipeline, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
 from mrnn_jax.matrix_store import MatrixStore
 from mrnn_jax.rank import TopK, log_mean_exp
 from mrnn_jax.trained import TrainedModel
@@ -76,12 +75,7 @@ def compute_scores(
     InputError: the model cannot rank, or carries fewer images than K.
   """
   ranker = model.ranker(config.rank_image_block, config.rank_tile_rows)
-  K = config.norm_images
-  if len(model.norm_features) < K:
-    raise InputError(
-      f'--norm_images={K}, but the model carries only '
-      f'{len(model.norm_features)} training images: ask for at most so many.'
-    )
+  drawn = model.drawn_features(config.norm_images)
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
   store = MatrixStore(
     epath.Path(config.workdir).expanduser() / FOLDER,
@@ -91,8 +85,8 @@ def compute_scores(
   )
   log_probs = store.matrix(f'{split.name}_images', split.features.all())
   norm_log_probs = np.empty((len(sentences), 0), np.float32)
-  if K:
-    norm_log_probs = store.matrix(f'{split.name}_norm', model.norm_features[:K])
+  if len(drawn):
+    norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
   return Scores(
     np.asarray(log_probs),
     np.asarray(norm_log_probs),

@@ -1,10 +1,17 @@
-"""A trained model, ready to use: captions and rankings from features."""
+"""A trained model, ready to use: captions and rankings from features.
+
+import mrnn_jax
+model = mrnn_jax.load()            # the pretrained one, or load(workdir)
+model.caption(features)            # features [N, D] -> N sentences
+model.log_prob(features, ['a dog runs'])
+model.rank(features, sentences)
+"""
 
 from collections.abc import Sequence
 import dataclasses
 import functools
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
 import jax
@@ -13,11 +20,14 @@ import numpy as np
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
 from mrnn_jax import decode as decode_lib
-from mrnn_jax import input_pipeline, parallel
 from mrnn_jax import model as model_lib
+from mrnn_jax import model_file, parallel
 from mrnn_jax.errors import InputError
-from mrnn_jax.rank import Progress, Ranker
+from mrnn_jax.rank import Progress, Ranker, Ranking
 from mrnn_jax.vocabulary import Vocabulary, tokenize
+
+if TYPE_CHECKING:
+  from mrnn_jax import input_pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,42 +57,175 @@ class TrainedModel:
 
   @classmethod
   def load(
-    cls, workdir: epath.PathLike, devices: list[jax.Device] | None = None
+    cls, path: epath.PathLike, devices: list[jax.Device] | None = None
   ) -> 'TrainedModel':
-    """Load the best model of a workdir.
+    """Load a model.
+
+    Args:
+      path: a workdir, whose best model is taken, or a file that ``save`` wrote.
+      devices: where to run; all local ones by default.
 
     Raises:
-      InputError: there is none, or it cannot be read.
+      InputError: there is no model, or it cannot be read.
     """
-    with checkpoint_lib.Checkpoints(workdir) as checkpoints:
-      step = checkpoints.best_step()
-      if step is None:
-        raise InputError(
-          f'there is no trained model in {workdir}: train one there by '
-          f'--task=train, or name another --workdir.'
-        )
-      checkpoint = checkpoints.restore(step)
-    stored = checkpoint.description
-    config = config_lib.Config(**stored['config'])
-    vocabulary = Vocabulary(tuple(stored['vocabulary']))
-    feature_size = stored['dataset']['feature_size']
+    path = epath.Path(path).expanduser()
+    if path.suffix == model_file.SUFFIX:
+      stored = model_file.read(path)
+    else:
+      stored = _best_of_workdir(path)
+    description = stored.description
+    config = config_lib.Config(**description['config'])
+    vocabulary = Vocabulary(tuple(description['vocabulary']))
+    feature_size = description['dataset']['feature_size']
     return cls(
       model=model_lib.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()
       ),
-      variables={
-        'params': checkpoint.state['params'],
-        'statistics': checkpoint.model['statistics'],
-      },
+      variables=stored.variables,
       vocabulary=vocabulary,
-      norm_features=checkpoint.model['norm_features'],
+      norm_features=stored.norm_features,
       config=config,
-      dataset=stored['dataset'],
-      step=step,
+      dataset=description['dataset'],
+      step=description['step'],
       devices=devices or parallel.local_devices(),
     )
 
-  def check_dataset(self, dataset: input_pipeline.Dataset) -> None:
+  def save(self, path: epath.PathLike, norm_images: int = 300) -> None:
+    """Write the model to one file of half precision, to give to others.
+
+    Args:
+      path: its name, which must end in ``.npz``.
+      norm_images: how many of the training images' features go along, to
+        estimate P(w) from.
+    """
+    description = {
+      'config': self.config.fixed(),
+      'vocabulary': list(self.vocabulary.words),
+      'dataset': self.dataset,
+      'step': self.step,
+    }
+    stored = model_file.StoredModel(
+      description, self.variables, self.norm_features[:norm_images]
+    )
+    model_file.write(path, stored)
+
+  def caption(
+    self,
+    features: np.ndarray,
+    beam_size: int = 3,
+    length_penalty: float = 0.0,
+    max_words: int = 30,
+  ) -> list[str]:
+    """Return the likeliest caption that a beam search finds for each image.
+
+    Args:
+      features: [N, D] raw features.
+      beam_size: hypotheses kept; 1: the most probable word each time.
+      length_penalty: scores are divided by length to this power.
+      max_words: words a caption may have at most.
+    """
+    options = decode_lib.DecodeOptions(
+      method='beam' if beam_size > 1 else 'greedy',
+      beam_size=beam_size,
+      length_penalty=length_penalty,
+      max_words=max_words,
+    )
+    decoded = self.generate(self.check_features(features), options)
+    return [
+      ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
+      for words, length in zip(decoded.words, decoded.lengths, strict=True)
+    ]
+
+  def log_prob(
+    self, features: np.ndarray, sentences: Sequence[str]
+  ) -> np.ndarray:
+    """Return log P(sentence | image) [N, S], natural logarithms (section 4).
+
+    Args:
+      features: [N, D] raw features.
+      sentences: S sentences as people write them.
+
+    Raises:
+      InputError: the model does not see images, or a sentence has no word.
+    """
+    tokens = [self.encode(sentence) for sentence in sentences]
+    return self.ranker().log_probs(tokens, self.check_features(features)).T
+
+  def rank(
+    self,
+    features: np.ndarray,
+    sentences: Sequence[str],
+    top: int = 10,
+    norm_images: int = 300,
+    progress: Progress | None = None,
+  ) -> Ranking:
+    """Return the best sentences of each image and images of each sentence.
+
+    Args:
+      features: [N, D] raw features.
+      sentences: S sentences as people write them.
+      top: how many to return for each query, at most.
+      norm_images: K of the training images that the model carries, to estimate
+        P(w) from (section 6): sentences are ranked by P(w|I) / P(w).  0: by
+        perplexity.
+      progress: called with the work done and in all.
+
+    Raises:
+      InputError: the model does not see images or carries fewer than K, or a
+        sentence has no word.
+    """
+    ranker = self.ranker()
+    features = self.check_features(features)
+    tokens = [self.encode(sentence) for sentence in sentences]
+    drawn = self.drawn_features(norm_images)
+    total = len(drawn) + len(features)
+
+    def part(first: int, count: int):
+      if progress is None:
+        return None
+      return lambda done, of: progress(
+        int((first + count * done / of) * 1000 / total), 1000
+      )
+
+    normalizer = None
+    if norm_images:
+      normalizer = ranker.log_mean_probs(tokens, drawn, part(0, len(drawn)))
+    return ranker.rank(
+      tokens, features, normalizer, top, part(len(drawn), len(features))
+    )
+
+  def drawn_features(self, norm_images: int) -> np.ndarray:
+    """Return [K, D] features of K training images drawn by seed.
+
+    Raises:
+      InputError: the model carries fewer.
+    """
+    if norm_images > len(self.norm_features):
+      raise InputError(
+        f'--norm_images={norm_images}, but the model carries only '
+        f'{len(self.norm_features)} training images: ask for at most so many.'
+      )
+    return self.norm_features[:norm_images]
+
+  def check_features(self, features: np.ndarray) -> np.ndarray:
+    """Return features [N, D] as an array, or raise InputError."""
+    features = np.asarray(features)
+    D = self.dataset['feature_size']
+    if features.ndim != 2 or features.shape[1] != D:
+      raise InputError(
+        f'the features have shape {features.shape}: the model wants [N, {D}], '
+        f'made by {self.encoder_name}.'
+      )
+    if not np.isfinite(features).all():
+      raise InputError('some features are not finite numbers.')
+    return features
+
+  @property
+  def encoder_name(self) -> str:
+    """The name of the encoder that made the features it was trained on."""
+    return self.dataset['encoder']['name']
+
+  def check_dataset(self, dataset: 'input_pipeline.Dataset') -> None:
     """Raise InputError where a dataset's features are of another kind."""
     theirs = {
       'feature_size': dataset.feature_size,
@@ -192,3 +335,23 @@ class TrainedModel:
     if not tokenize(sentence):
       raise InputError(f'the sentence {sentence!r} has no word.')
     return self.vocabulary.encode_caption(sentence)
+
+
+def _best_of_workdir(workdir: epath.Path) -> model_file.StoredModel:
+  """Read the best checkpoint of a workdir."""
+  with checkpoint_lib.Checkpoints(workdir) as checkpoints:
+    step = checkpoints.best_step()
+    if step is None:
+      raise InputError(
+        f'there is no trained model in {workdir}: train one there by '
+        f'--task=train, or name another --workdir.'
+      )
+    checkpoint = checkpoints.restore(step)
+  return model_file.StoredModel(
+    description={**checkpoint.description, 'step': step},
+    variables={
+      'params': checkpoint.state['params'],
+      'statistics': checkpoint.model['statistics'],
+    },
+    norm_features=checkpoint.model['norm_features'],
+  )

@@ -1,0 +1,160 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import mrnn_jax
+from mrnn_jax import config as config_lib
+from mrnn_jax import decode, parallel, trained
+from mrnn_jax import model as model_lib
+from mrnn_jax.errors import InputError
+from mrnn_jax.vocabulary import SPECIAL_WORDS, Vocabulary
+
+D = 6
+SENTENCES = ['A dog runs.', 'two dogs', 'a man on a horse', 'a dog']
+
+
+@pytest.fixture(scope='module')
+def model():
+  vocabulary = Vocabulary(
+    (*SPECIAL_WORDS, 'a', 'dog', 'dogs', 'man', 'on', 'runs', 'two')
+  )
+  config = config_lib.Config(
+    embedding_size=4, recurrent_size=5, multimodal_size=7
+  )
+  network = model_lib.create_model('m-rnn', len(vocabulary), D, config.fixed())
+  rng = np.random.default_rng(0)
+  return trained.TrainedModel(
+    model=network,
+    variables=model_lib.init_variables(network, jax.random.key(3)),
+    vocabulary=vocabulary,
+    norm_features=rng.normal(size=(9, D)).astype(np.float32),
+    config=config,
+    dataset={
+      'name': 'toy',
+      'feature_size': D,
+      'encoder': {'name': 'a network', 'weights': ''},
+    },
+    step=17,
+    devices=parallel.local_devices(1),
+  )
+
+
+@pytest.fixture(scope='module')
+def features():
+  return np.random.default_rng(1).normal(size=(5, D)).astype(np.float32)
+
+
+def test_a_saved_model_is_the_same_but_for_rounding(model, features, tmp_path):
+  path = tmp_path / 'a model.npz'
+  model.save(path, norm_images=4)
+  loaded = mrnn_jax.load(path)
+  assert loaded.vocabulary == model.vocabulary
+  assert loaded.dataset == model.dataset
+  assert loaded.step == 17
+  assert loaded.config.fixed() == model.config.fixed()
+  np.testing.assert_allclose(
+    loaded.log_prob(features, SENTENCES),
+    model.log_prob(features, SENTENCES),
+    atol=0.02,
+  )
+  loaded.rank(features, SENTENCES, norm_images=4)
+  with pytest.raises(InputError, match='carries only 4 training images'):
+    loaded.rank(features, SENTENCES, norm_images=5)
+
+
+def test_a_saved_model_saves_the_same_bytes(model, tmp_path):
+  first, second = tmp_path / '1.npz', tmp_path / '2.npz'
+  model.save(first)
+  mrnn_jax.load(first).save(second)
+  assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [(None, 'no model file'), (b'PK broken', 'not a model file')],
+)
+def test_a_bad_model_file_is_named(tmp_path, content, message):
+  path = tmp_path / 'x.npz'
+  if content:
+    path.write_bytes(content)
+  with pytest.raises(InputError, match=message):
+    mrnn_jax.load(path)
+
+
+def test_numbers_beyond_half_precision_are_refused(model, tmp_path):
+  huge = dataclasses.replace(model, norm_features=np.full((2, D), 1e6))
+  with pytest.raises(InputError, match='norm_features'):
+    huge.save(tmp_path / 'x.npz')
+  assert not list(tmp_path.iterdir())
+
+
+def test_caption_is_the_best_of_a_beam(model, features):
+  decoded = model.generate(
+    features, decode.DecodeOptions(method='beam', beam_size=3, max_words=6)
+  )
+  captions = model.caption(features, beam_size=3, max_words=6)
+  assert len(captions) == len(features)
+  for caption, words, length in zip(
+    captions, decoded.words, decoded.lengths, strict=True
+  ):
+    assert model.vocabulary.encode(caption.split()) == list(
+      words[0, : length[0]]
+    )
+
+
+def test_log_prob_is_one_row_an_image(model, features):
+  log_probs = model.log_prob(features, SENTENCES)
+  assert log_probs.shape == (5, 4)
+  one = model.log_prob(features[2:3], SENTENCES[1:2])
+  np.testing.assert_allclose(one, log_probs[2:3, 1:2], rtol=1e-5)
+
+
+def test_rank_normalises_by_training_images(model, features):
+  seen = []
+  ranking = model.rank(
+    features,
+    SENTENCES,
+    top=2,
+    norm_images=6,
+    progress=lambda done, total: seen.append(done / total),
+  )
+  log_probs = model.log_prob(features, SENTENCES)
+  drawn = model.log_prob(model.norm_features[:6], SENTENCES)
+  scores = log_probs - np.log(np.exp(drawn).mean(0))
+  order = np.argsort(-scores, axis=1)[:, :2]
+  np.testing.assert_array_equal(ranking.sentences, order)
+  np.testing.assert_array_equal(
+    ranking.images, np.argsort(-log_probs.T, axis=1)[:, :2]
+  )
+  assert seen == sorted(seen)
+  assert seen[-1] == 1
+
+
+def test_rank_by_perplexity_without_them(model, features):
+  ranking = model.rank(features, SENTENCES, norm_images=0)
+  lengths = np.asarray([4, 3, 6, 3])
+  scores = model.log_prob(features, SENTENCES) / lengths
+  np.testing.assert_array_equal(ranking.sentences, np.argsort(-scores, axis=1))
+
+
+@pytest.mark.parametrize(
+  ('features', 'message'),
+  [
+    (
+      np.zeros((2, 5)),
+      r'\(2, 5\): the model wants \[N, 6\], made by a network',
+    ),
+    (np.zeros(6), r'\[N, 6\]'),
+    (np.full((1, 6), np.nan), 'not finite'),
+  ],
+)
+def test_features_of_another_kind_are_refused(model, features, message):
+  with pytest.raises(InputError, match=message):
+    model.caption(features)
+
+
+def test_a_sentence_without_a_word_is_refused(model, features):
+  with pytest.raises(InputError, match='has no word'):
+    model.log_prob(features, ['a dog', '?!'])
