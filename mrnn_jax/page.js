@@ -18,7 +18,7 @@
       if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
       else element.setAttribute(name, value === true ? '' : value);
     }
-    for (const child of children.flat()) {
+    for (const child of children.flat(Infinity)) {
       if (child !== null && child !== undefined) element.append(child);
     }
     return element;
@@ -41,23 +41,22 @@
     image.words = spaced(
       [...texts, ...image.own.map((sentence) => sentence.text)].join(' '));
     image.name = plain(image.id);
-    const ranks = image.own.map((s) => s.rank).filter((rank) => rank);
-    image.photoRanks = ranks;
+    image.photoRanks = image.own.map((s) => s.rank).filter((rank) => rank);
   }
 
   // Each order puts the worst first; an image without the value comes last.
   const best = (image) => (image.captions || [])[0];
   const ORDERS = [
-    ['rank', 'rank of its first own sentence', (x) => x.rank],
-    ['photo', 'mean rank of the photo for its sentences',
+    ['rank', 'rank of own sentence', (x) => x.rank],
+    ['photo', 'mean rank of photo',
       (x) => x.photoRanks.length ? mean(x.photoRanks) : undefined],
-    ['cider', 'CIDEr-D of the caption',
+    ['cider', 'CIDEr-D of caption',
       (x) => x.cider === undefined ? undefined : -x.cider],
-    ['rouge', 'ROUGE-L of the caption',
+    ['rouge', 'ROUGE-L of caption',
       (x) => x.rouge === undefined ? undefined : -x.rouge],
-    ['perplexity', 'perplexity of the caption',
+    ['perplexity', 'perplexity of caption',
       (x) => best(x) && best(x).perplexity],
-    ['data', 'order of the data', (x) => -x.index],
+    ['data', 'order of data', (x) => -x.index],
   ].filter(([, , value]) => images.some((x) => value(x) !== undefined));
   const FILTERS = [
     ['all', 'all images', () => true],
@@ -145,7 +144,9 @@
   }
 
   /** Return a text in which what was searched for is marked. */
-  function marked(text) {
+  function marked(original) {
+    // A full stop set apart, as data sets have it, stays on its line.
+    const text = original.replace(/ ([.,;!?])/g, '\u00a0$1');
     const words = tokens.map((x) => x.replace(/[^a-z0-9]+/g, ''))
       .filter((x) => x);
     if (!words.length) return [text];
@@ -388,9 +389,14 @@
     }
   });
 
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) makeMore();
-  }, { rootMargin: '1500px' }).observe(end);
+  const observer = new IntersectionObserver((entries) => {
+    if (made === chosen.length || !entries.some((x) => x.isIntersecting)) return;
+    makeMore();
+    // Anew, so that it tells again where the end is still near the window.
+    observer.unobserve(end);
+    observer.observe(end);
+  }, { rootMargin: '1500px' });
+  observer.observe(end);
 
   readAddress();
   choose();

@@ -162,8 +162,16 @@ def _measures(config: Config, evaluation: Mapping[str, Any] | None) -> str:
       _command('evaluate', config),
     )
     return page_parts.section('Measures', body, 'measures')
-  head, rows = report.table_cells(report.comparison(evaluation))
-  body = page_parts.table(head, rows)
+  compared = report.comparison(evaluation)
+  tables = [
+    page_parts.table(*report.table_cells(compared, rows), caption)
+    for caption, rows in (
+      ('Captions', report.CAPTION_ROWS),
+      ('Retrieval', report.RETRIEVAL_ROWS),
+    )
+    if any(report.look_up(evaluation, path) is not None for _, path, _ in rows)
+  ]
+  body = page_parts.columns(*tables)
   systems = {
     f'{evaluation["model"]} (ours)': evaluation,
     **published.published_rows(evaluation['dataset']),
@@ -198,7 +206,7 @@ def _plain(value: Any) -> str:
   if isinstance(value, bool):
     return 'yes' if value else 'no'
   if isinstance(value, int | float):
-    return f'{value:,}'
+    return f'{value:,.12g}'
   return str(value)
 
 
@@ -278,11 +286,10 @@ def _recall(config: Config, evaluation: Mapping[str, Any] | None) -> str:
   charts = []
   for direction, (title, things) in recall_curve.DIRECTIONS.items():
     curve = curves[direction]
-    points = list(zip(curve['percent'], curve['true_items'], strict=True))
     charts.append(
       page_parts.line_chart(
         [
-          page_parts.Series(evaluation['model'], points),
+          page_parts.Series(evaluation['model'], recall_curve.points(curve)),
           page_parts.Series(
             'chance', recall_curve.by_chance(curve), dashed=True
           ),

@@ -48,11 +48,17 @@ def format_csv(curves: Mapping[str, Curve]) -> str:
   return text.getvalue()
 
 
+def points(curve: Curve) -> list[tuple[float, float]]:
+  """Return (percent, mean number of true items), from the first one found."""
+  pairs = zip(curve['percent'], curve['true_items'], strict=True)
+  return [(percent, items) for percent, items in pairs if items > 0]
+
+
 def by_chance(curve: Curve) -> list[tuple[float, float]]:
-  """Return (percent, mean number of true items) of a random ranking."""
+  """Return the points that a random ranking would have, at the same places."""
   # All of the list holds all true items, and x percent of it x percent.
   total = curve['true_items'][-1] / (curve['percent'][-1] / 100)
-  return [(percent, percent / 100 * total) for percent in curve['percent']]
+  return [(percent, percent / 100 * total) for percent, _ in points(curve)]
 
 
 def draw(curves: Mapping[str, Curve]) -> bytes:
@@ -67,19 +73,17 @@ def draw(curves: Mapping[str, Curve]) -> bytes:
   panels = zip(figure.subplots(1, 2), DIRECTIONS.items(), strict=True)
   for axes, (direction, (title, things)) in panels:
     curve = curves[direction]
-    points = [
-      point
-      for point in zip(curve['percent'], curve['true_items'], strict=True)
-      if point[0] > 0
-    ]
-    axes.plot(*zip(*points, strict=True), label='m-RNN')
-    chance = [point for point in by_chance(curve) if point[0] > 0]
-    axes.plot(*zip(*chance, strict=True), '--', color='gray', label='chance')
+    shown = points(curve)
+    axes.plot(*zip(*shown, strict=True), label='m-RNN')
+    axes.plot(
+      *zip(*by_chance(curve), strict=True), '--', color='gray', label='chance'
+    )
     axes.set_xscale('log')
-    axes.set_xlim(points[0][0], points[-1][0])
+    low, high = shown[0][0], shown[-1][0]
+    axes.set_xlim(low, high)
     axes.set_ylim(0)
-    shown = [x for x in (0.02, 0.1, 1, 10, 100) if points[0][0] <= x]
-    axes.set_xticks(shown, [f'{x:g}%' for x in shown])
+    ticks = [x for x in (0.02, 0.1, 1, 10, 100) if low <= x <= high]
+    axes.set_xticks(ticks, [f'{x:g}%' for x in ticks])
     axes.minorticks_off()
     axes.set_title(title)
     axes.set_xlabel(f'{things} retrieved, of the whole list')

@@ -20,7 +20,8 @@ _PERPLEXITY_ROWS = (
   ('  geometric mean', ('perplexity', 'geometric_mean'), '{:.2f}'),
   ('  without ##END##', ('perplexity', 'without_end'), '{:.2f}'),
 )
-_CAPTION_ROWS = (
+CAPTION_ROWS = (
+  *_PERPLEXITY_ROWS,
   *(
     (f'BLEU B-{n}', ('bleu', 'cumulative', n - 1), '{:.3f}')
     for n in (1, 2, 3, 4)
@@ -31,7 +32,7 @@ _CAPTION_ROWS = (
   ('distinct captions', ('captions', 'distinct'), '{:d}'),
   ('copied from training', ('captions', 'copied_from_training'), '{:.3f}'),
 )
-_RETRIEVAL_ROWS = tuple(
+RETRIEVAL_ROWS = tuple(
   (f'{label} {measure}', ('retrieval', direction, key), '{:.1f}')
   for direction, label in (
     ('image_to_text', 'image to text'),
@@ -45,7 +46,7 @@ _RETRIEVAL_ROWS = tuple(
     ('Med r', 'median_rank'),
   )
 )
-ROWS = (*_PERPLEXITY_ROWS, *_CAPTION_ROWS, *_RETRIEVAL_ROWS)
+ROWS = (*CAPTION_ROWS, *RETRIEVAL_ROWS)
 
 
 def look_up(result: Any, path: Sequence[str | int]) -> Any:
@@ -70,16 +71,21 @@ def format_table(columns: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 def table_cells(
   columns: Mapping[str, Mapping[str, Any] | None],
+  rows: Sequence[tuple[str, Sequence[str | int], str]] = ROWS,
 ) -> tuple[list[str], list[list[str]]]:
-  """Return the head and the rows of the table of ``format_table``."""
-  columns = {name: value for name, value in columns.items() if value}
-  rows = []
-  for label, path, form in ROWS:
+  """Return the head and the lines of the table of ``format_table``."""
+  columns = {
+    name: value
+    for name, value in columns.items()
+    if any(look_up(value, path) is not None for _, path, _ in rows)
+  }
+  lines = []
+  for label, path, form in rows:
     values = [look_up(result, path) for result in columns.values()]
     if any(value is not None for value in values):
       cells = ['' if v is None else form.format(v) for v in values]
-      rows.append([label, *cells])
-  return ['', *columns], rows
+      lines.append([label, *cells])
+  return ['', *columns], lines
 
 
 def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -124,6 +124,22 @@ def test_everything_is_written(workdir):
   assert 'BLEU B-4' in table and 'chance' in table
 
 
+def test_the_page_of_a_workdir(workdir, data_dir):
+  assert (workdir / 'recall_curve.csv').stat().st_size > 0
+  assert (workdir / 'recall_curve.png').stat().st_size > 0
+  config = config_lib.Config(
+    task='report', workdir=str(workdir), data_dir=data_dir
+  )
+  tasks.run(config, {'task', 'workdir', 'data_dir'})
+  text = (workdir / 'report.html').read_text()
+  for image in range(12):
+    assert f'"id":"test_{image:04d}.jpg"' in text
+  assert text.count('<svg class="chart"') == 4
+  assert 'm-rnn on custom, test split' in text
+  assert text.count('"logProb"') == 12
+  assert '"found"' in text
+
+
 def test_a_workdir_alone_is_enough(workdir, data_dir):
   config = config_lib.Config(
     workdir=str(workdir),
