@@ -19,7 +19,9 @@ TASKS = (
   'evaluate',
   'caption',
   'retrieve',
+  'rank',
   'report',
+  'export',
 )
 GROUPS = {
   'run': 'What to do, and where',
@@ -28,6 +30,7 @@ GROUPS = {
   'training': 'Training',
   'generation': 'Writing captions',
   'retrieval': 'Ranking and retrieval',
+  'own': 'Your own photos and sentences (task=caption, task=rank)',
   'machine': 'Machine and logging',
 }
 FIXED_GROUPS = ('data', 'model', 'training')
@@ -59,6 +62,12 @@ class Config:
     'Folder of the run: checkpoints, logs, results. Default: '
     'runs/DATASET/MODEL.',
   )
+  model_file: str = _flag(
+    'run',
+    '',
+    'Use the model of this file (written by task=export) instead of the '
+    "workdir's.",
+  )
   data_dir: str = _flag(
     'run', '', "Folder of prepared datasets. Default: TFDS's own."
   )
@@ -67,12 +76,6 @@ class Config:
     'test',
     'Split that evaluate, caption, retrieve and report use.',
     choices=('train', 'validation', 'test'),
-  )
-  photos: str = _flag(
-    'run',
-    '',
-    'Folder of photos, for the page of task=report; an image id is a path '
-    'below it, with or without its ending.',
   )
   thumbnail_size: int = _flag(
     'run',
@@ -293,6 +296,35 @@ class Config:
     'Rows of logits a tile holds: small enough for the cache on a CPU, in '
     'the ten thousands on an accelerator.',
     low=1,
+  )
+  # One's own photos.
+  photos: str = _flag(
+    'own',
+    '',
+    'Photos to caption or rank: a folder, photos separated by commas, or a '
+    'text file with one path a line. Without --workdir and --model_file the '
+    "pretrained model is used. With task=report: the folder of the split's "
+    'photos, for the page to show.',
+  )
+  features: str = _flag(
+    'own', '', 'A feature file (see data_prep.build) instead of photos.'
+  )
+  sentences: str = _flag(
+    'own', '', 'Sentences to rank: a text file with one a line.'
+  )
+  output: str = _flag(
+    'own',
+    '',
+    'File for the result as JSON lines, - for stdout; by default a table is '
+    'printed.',
+  )
+  top: int = _flag(
+    'own', 5, 'How many sentences and photos to name for each query.', low=1
+  )
+  encoder_weights: str = _flag(
+    'own',
+    '',
+    'Weights file of the encoder, where no pip package brings it.',
   )
   # Machine.
   num_devices: int = _flag(

@@ -36,9 +36,12 @@ def write_json_lines(
   path: epath.PathLike, lines: Iterable[Mapping[str, Any]]
 ) -> None:
   """Write records as JSON, one a line."""
-  write_text(
-    path, ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
-  )
+  write_text(path, json_lines(lines))
+
+
+def json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+  """Return records as JSON, one a line."""
+  return ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:

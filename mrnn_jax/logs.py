@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import json
 import math
+import sys
 import time
 from typing import Any
 
@@ -41,7 +42,10 @@ def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
 
 
 class Progress:
-  """Tells of long work: what, how far, how fast, and how long still."""
+  """Tells of long work: what, how far, how fast, and how long still.
+
+  On stderr, so that what a command writes to stdout stays clean.
+  """
 
   def __init__(self, what: str, unit: str, every: float = 10.0):
     """Tell about ``what``, at most every so many seconds."""
@@ -66,6 +70,7 @@ class Progress:
     print(
       f'{self._what}: {100 * done / total:.0f}% of {total:,} {self._unit}, '
       f'{rate:,.0f}/s, {left} left',
+      file=sys.stderr,
       flush=True,
     )
 
@@ -78,6 +83,7 @@ class Progress:
       print(
         f'{self._what}: {self._done:,} {self._unit} in '
         f'{format_seconds(seconds)}',
+        file=sys.stderr,
         flush=True,
       )
 

@@ -4,7 +4,16 @@ from collections.abc import Callable
 
 from etils import epath
 
-from mrnn_jax import captioning, input_pipeline, page, parallel, report
+from mrnn_jax import (
+  PRETRAINED,
+  captioning,
+  input_pipeline,
+  model_file,
+  own_data,
+  page,
+  parallel,
+  report,
+)
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
 from mrnn_jax import evaluate as evaluate_lib
@@ -27,10 +36,21 @@ def run(config: Config, names_given: set[str]) -> None:
 
 
 def resolve(config: Config, names_given: set[str]) -> Config:
-  """Fill in the default workdir, and the settings of a run that is there."""
+  """Fill in the default workdir, and the settings of the model that is there.
+
+  Photos and features of one's own go to the pretrained model where neither
+  --workdir nor --model_file names another.
+  """
+  if own_data.given(config) and not config.workdir and not config.model_file:
+    config = config.replace(model_file=PRETRAINED)
   if not config.workdir:
     config = config.replace(
       workdir=str(epath.Path('runs') / config.dataset / config.model)
+    )
+  if config.model_file:
+    stored = model_file.read(config.model_file).description
+    return config_lib.with_stored(
+      config, stored['config'], names_given, config.model_file
     )
   with checkpoint_lib.Checkpoints(config.workdir) as checkpoints:
     latest = checkpoints.latest_step()
@@ -42,11 +62,16 @@ def resolve(config: Config, names_given: set[str]) -> Config:
   )
 
 
-def _open(config: Config) -> tuple[TrainedModel, input_pipeline.Dataset]:
-  """Load the workdir's best model and the dataset that it is used on."""
-  model = TrainedModel.load(
-    config.workdir, parallel.local_devices(config.num_devices)
+def _load(config: Config) -> TrainedModel:
+  return TrainedModel.load(
+    config.model_file or config.workdir,
+    parallel.local_devices(config.num_devices),
   )
+
+
+def _open(config: Config) -> tuple[TrainedModel, input_pipeline.Dataset]:
+  """Load the model and the dataset that it is used on."""
+  model = _load(config)
   dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
   model.check_dataset(dataset)
   return model, dataset
@@ -65,7 +90,10 @@ def train_and_evaluate(config: Config) -> None:
 
 
 def caption(config: Config) -> None:
-  """Write captions.jsonl."""
+  """Write captions.jsonl, or captions for one's own photos."""
+  if own_data.given(config):
+    own_data.caption(_load(config), config)
+    return
   model, dataset = _open(config)
   captioning.write_captions(
     model,
@@ -96,11 +124,25 @@ def write_page(config: Config) -> None:
   page.write_page(config)
 
 
+def rank(config: Config) -> None:
+  """Rank one's own photos and sentences both ways."""
+  own_data.rank(_load(config), config)
+
+
+def export(config: Config) -> None:
+  """Write the workdir's best model to one file."""
+  path = epath.Path(config.output or epath.Path(config.workdir) / 'model.npz')
+  _load(config).save(path, config.norm_images)
+  print(f'wrote {path} ({path.stat().length / 1e6:.1f} MB)')
+
+
 TASKS: dict[str, Callable[[Config], None]] = {
   'train_and_evaluate': train_and_evaluate,
   'train': train_lib.train,
   'evaluate': evaluate,
   'caption': caption,
   'retrieve': retrieve,
+  'rank': rank,
+  'export': export,
   'report': write_page,
 }

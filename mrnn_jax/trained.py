@@ -7,7 +7,7 @@ model.log_prob(features, ['a dog runs'])
 model.rank(features, sentences)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -227,18 +227,30 @@ class TrainedModel:
 
   def check_dataset(self, dataset: 'input_pipeline.Dataset') -> None:
     """Raise InputError where a dataset's features are of another kind."""
-    theirs = {
-      'feature_size': dataset.feature_size,
-      'encoder': dataset.metadata.get('encoder', ''),
-    }
-    for name, value in theirs.items():
-      mine = self.dataset[name]
-      if mine != value:
-        raise InputError(
-          f'the model was trained on features of {name} {mine!r}, the dataset '
-          f'{dataset.path} has {value!r}: use the features that it was '
-          'trained on.'
-        )
+    self.check_encoder(dataset.metadata['encoder'], str(dataset.path))
+    if dataset.feature_size != self.dataset['feature_size']:
+      raise InputError(
+        f'the model was trained on features of '
+        f'{self.dataset["feature_size"]} numbers, {dataset.path} has '
+        f'{dataset.feature_size}: use the features that it was trained on.'
+      )
+
+  def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
+    """Raise InputError where features come from another encoder.
+
+    Args:
+      encoder: 'name' and 'weights' (checksum, '' if not known).
+      source: where the features are, for the message.
+    """
+    mine = self.dataset['encoder']
+    known = mine['weights'] and encoder['weights']
+    if mine['name'] != encoder['name'] or (
+      known and mine['weights'] != encoder['weights']
+    ):
+      raise InputError(
+        f'the model was trained on features of {_describe(mine)}, {source} has '
+        f'{_describe(encoder)}: use the features that it was trained on.'
+      )
 
   def identity(self) -> str:
     """Return a hash of everything that its probabilities depend on."""
@@ -355,3 +367,8 @@ def _best_of_workdir(workdir: epath.Path) -> model_file.StoredModel:
     },
     norm_features=checkpoint.model['norm_features'],
   )
+
+
+def _describe(encoder: Mapping[str, str]) -> str:
+  weights = encoder['weights'][:12]
+  return f'"{encoder["name"]}"' + (f' (weights {weights})' if weights else '')

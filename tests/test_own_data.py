@@ -1,0 +1,139 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mrnn_jax import config as config_lib
+from mrnn_jax import model as model_lib
+from mrnn_jax import model_file, tasks
+from mrnn_jax.errors import InputError
+from mrnn_jax.vocabulary import SPECIAL_WORDS
+
+D = 6
+IDS = ['red.jpg', 'green.jpg', 'blue.jpg']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A model file, features of its kind, and sentences."""
+  folder = tmp_path_factory.mktemp('own data')
+  vocabulary = [*SPECIAL_WORDS, 'a', 'dog', 'runs', 'two']
+  config = config_lib.Config(
+    embedding_size=4, recurrent_size=5, multimodal_size=7
+  ).fixed()
+  network = model_lib.create_model('m-rnn', len(vocabulary), D, config)
+  rng = np.random.default_rng(0)
+  stored = model_file.StoredModel(
+    description={
+      'config': config,
+      'vocabulary': vocabulary,
+      'dataset': {
+        'name': 'toy',
+        'feature_size': D,
+        'encoder': {'name': 'toynet', 'weights': 'abc'},
+      },
+      'step': 3,
+    },
+    variables=model_lib.init_variables(network, jax.random.key(0)),
+    norm_features=rng.normal(size=(4, D)),
+  )
+  model_file.write(folder / 'model.npz', stored)
+  features = rng.normal(size=(3, D)).astype(np.float32)
+  for name, encoder in (('features', 'toynet'), ('others', 'alexnet')):
+    np.savez(
+      folder / f'{name}.npz',
+      ids=np.asarray(IDS),
+      features=features,
+      encoder=encoder,
+      weights='abc',
+    )
+  (folder / 'sentences.txt').write_text('A dog runs.\n\nTwo dogs\n')
+  return folder
+
+
+def run(folder, **changes):
+  config = config_lib.Config(
+    model_file=str(folder / 'model.npz'),
+    features=str(folder / changes.pop('file', 'features.npz')),
+    **changes,
+  )
+  tasks.run(config, set())
+
+
+def read_lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_captions_as_a_table(folder, capsys):
+  run(folder, task='caption', max_words=4)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].split() == ['log', 'P', 'PPL', 'caption']
+  assert [line.split()[0] for line in lines[1:]] == IDS
+
+
+def test_captions_as_json_lines(folder, tmp_path, capsys):
+  run(folder, task='caption', nbest=2, output='-')
+  lines = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
+  assert [line['image_id'] for line in lines] == IDS
+  assert lines[0]['nbest'][0]['caption'] == lines[0]['caption']
+  assert len(lines[0]['nbest']) == 2
+  run(folder, task='caption', nbest=2, output=str(tmp_path / 'new/c.jsonl'))
+  assert read_lines(tmp_path / 'new/c.jsonl') == lines
+
+
+def test_rankings_both_ways(folder, tmp_path, capsys):
+  path = tmp_path / 'r.jsonl'
+  flags = {
+    'task': 'rank',
+    'sentences': str(folder / 'sentences.txt'),
+    'top': 2,
+  }
+  run(folder, **flags, output=str(path))
+  lines = read_lines(path)
+  assert [line['query'] for line in lines] == ['image'] * 3 + ['sentence'] * 2
+  assert [x.get('image_id') for x in lines[:3]] == IDS
+  assert [x['caption'] for x in lines[3:]] == ['A dog runs.', 'Two dogs']
+  for line in lines:
+    scores = [item['score'] for item in line['top']]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+  capsys.readouterr()
+  run(folder, **flags)
+  out = capsys.readouterr().out
+  assert 'by log P(w|I)/P(w)' in out
+  assert out.count('Two dogs') == 4
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'file': 'others.npz'}, 'features of "toynet".*has "alexnet"'),
+    ({'task': 'rank'}, 'wants --photos=DIR .* and --sentences=FILE'),
+    ({'photos': 'x'}, 'not both'),
+    ({'task': 'rank', 'sentences': 'no file'}, 'cannot be read'),
+  ],
+)
+def test_mistakes_in_one_sentence(folder, changes, message):
+  with pytest.raises(InputError, match=message):
+    run(folder, **{'task': 'caption', **changes})
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'), [('', 'no sentence'), ('a dog\n!\n', 'line 2')]
+)
+def test_bad_sentence_files(folder, tmp_path, text, message):
+  path = tmp_path / 's.txt'
+  path.write_text(text)
+  with pytest.raises(InputError, match=message):
+    run(folder, task='rank', sentences=str(path))
+
+
+def test_the_model_cannot_encode_photos_of_an_unknown_encoder(folder, tmp_path):
+  config = config_lib.Config(
+    task='caption',
+    model_file=str(folder / 'model.npz'),
+    photos=str(tmp_path),
+  )
+  with pytest.raises(InputError, match='toynet.*give them by --features'):
+    tasks.run(config, set())
