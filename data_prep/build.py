@@ -55,8 +55,6 @@ _SPLIT_FLAGS = (
 )
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]{0,59}')
 _MIN_SCENES = 40
-_ENCODER_SEED = 0
-_NUM_CALIBRATION = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,35 +265,31 @@ def _build_from_files(config: BuildConfig):
 def _build_scenes(config: BuildConfig):
   """Return the dataset's path and whether it had to be written."""
   # Here, so that whoever brings features need not wait for JAX to start.
-  from data_prep import encoders
-  from data_prep.encoders import alexnet
+  from data_prep import encoders, extract
 
   made = scenes.generate(config.num_scenes or scenes.NUM_SCENES, config.seed)
   checked = checks.check_captions('scenes', made.raw)
   print(checked.report, flush=True)
+  network = encoders.load(encoders.DEFAULT)
   # Known before anything is drawn or encoded, both of which take a while.
-  encoder = features_lib.Encoder(alexnet.name(_ENCODER_SEED))
-  recipe = f'pictures {scenes.VERSION}, weights {alexnet.VERSION}'
   fingerprint = caption_features.fingerprint(
-    checked, config.seed, encoder, recipe
+    checked,
+    config.seed,
+    extract.describe(network, 'squash'),
+    f'pictures {scenes.VERSION}',
   )
   if caption_features.is_there(
     config.root, 'scenes', fingerprint, config.overwrite
   ):
     return caption_features.dataset_path(config.root, 'scenes'), False
   folder = scenes.save_pictures(made.scenes, config.root, config.seed)
-  ids = list(made.scenes)
-  some = made.raw.splits['train'][:_NUM_CALIBRATION]
-  network = encoders.ENCODERS['alexnet'](
-    _ENCODER_SEED, np.stack(list(scenes.read_pictures(folder, some)))
-  )
-  features = encoders.encode(
-    network,
-    scenes.read_pictures(folder, ids),
-    len(ids),
-  )
+  pictures = scenes.find_pictures(folder, made.scenes)
+  encoded = extract.encode_photos(pictures, network, 'squash')
   table = features_lib.FeatureTable(
-    ids, features.astype(np.float16), 'the encoder', encoder
+    encoded.ids,
+    encoded.features.astype(np.float16),
+    'the encoder',
+    encoded.encoder,
   )
   report = checked.report
   checked = checks.check_features(checked, made.raw, table)

@@ -7,17 +7,15 @@ picture shows, though each of its parts is well known.  Everything follows from
 a seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 import dataclasses
 import itertools
 import random
 import uuid
 
 from etils import epath
-import numpy as np
-from PIL import Image
 
-from data_prep import progress, records, scene_pictures, scene_sentences
+from data_prep import photos, progress, records, scene_pictures, scene_sentences
 from data_prep.scene_types import (
   BACKGROUNDS,
   COLOURS,
@@ -141,13 +139,11 @@ def save_pictures(
   return folder
 
 
-def read_pictures(
-  folder: epath.Path, image_ids: list[str]
-) -> Iterator[np.ndarray]:
-  """Yield the pictures of a folder as uint8 arrays [224, 224, 3]."""
-  for image_id in image_ids:
-    with (folder / f'{image_id}.jpg').open('rb') as file:
-      yield np.asarray(Image.open(file).convert('RGB'))
+def find_pictures(
+  folder: epath.Path, image_ids: Iterable[str]
+) -> list[photos.Photo]:
+  """Return the pictures of a folder as photos to encode."""
+  return [photos.Photo(i, str(folder / f'{i}.jpg')) for i in image_ids]
 
 
 def _invent(

