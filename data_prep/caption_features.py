@@ -14,6 +14,7 @@ import os
 import time
 import uuid
 
+from absl import logging
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
@@ -244,11 +245,10 @@ def write(content: Content, data_dir: epath.PathLike) -> epath.Path:
   _remove_abandoned(path)
   workshop = path.parent / f'{path.name}.incomplete-{uuid.uuid4().hex[:8]}'
   try:
-    builder = CaptionFeatures(content, workshop)
     # Its bars take many lines in a log; ours stand in _generate_examples.
     tfds.disable_progress_bar()
-    # TFDS announces a download of unknown size on stdout; there is none.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
+      builder = CaptionFeatures(content, workshop)
       builder.download_and_prepare()
     old = _replaced(path)
     if path.exists():
@@ -261,6 +261,21 @@ def write(content: Content, data_dir: epath.PathLike) -> epath.Path:
       workshop.rmtree()
     _restore(path)
   return path
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Hush what TFDS says of every dataset whose name it does not know.
+
+  It also announces a download of unknown size on stdout; there is none.
+  """
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    logging.set_verbosity(verbosity)
 
 
 def _replaced(path: epath.Path) -> epath.Path:

@@ -2,14 +2,15 @@
 
 A pickle is a program: it can name any function of any module and call it.
 Here the names lead to stand-ins that build plain containers, text, numbers and
-arrays of them; any other name ends the reading.  The unpickler written in
-Python is used, because the one in C can be made to take all memory by a file
-of twenty bytes that numbers its memo entries in the billions.
+arrays of them; any other name ends the reading.  Before that, its steps are
+counted through once: a file of twenty bytes can ask for all memory there is,
+by a length or by the number of a memo entry.
 """
 
 from collections.abc import Callable
 import io
 import pickle
+import pickletools
 import re
 from typing import Any
 
@@ -19,6 +20,21 @@ import numpy as np
 from data_prep.readers import files
 from mrnn_jax import errors
 
+# Opcode -> how many bytes it takes with its argument; 0 where that is told by
+# the argument, or where the argument is a number of a memo entry.
+_SIZES = [0] * 256
+_CODES = {ord(code.code): code for code in pickletools.opcodes}
+for _byte, _code in _CODES.items():
+  if _code.arg is None:
+    _SIZES[_byte] = 1
+  elif _code.arg.n >= 0 and _code.name != 'LONG_BINPUT':
+    _SIZES[_byte] = 1 + _code.arg.n
+_PREFIXES = {
+  pickletools.TAKEN_FROM_ARGUMENT1: 1,
+  pickletools.TAKEN_FROM_ARGUMENT4: 4,
+  pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+  pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 _PLAIN_DTYPE = re.compile(r'[biufSU]\d+|\?')
 
 
@@ -37,7 +53,8 @@ def load_npy(path: epath.Path) -> Any:
     InputError: the file cannot be read, is no such pickle, or names something
       that is not plain.
   """
-  data = io.BytesIO(files.read_bytes(path))
+  content = files.read_bytes(path)
+  data = io.BytesIO(content)
   try:
     version = np.lib.format.read_magic(data)
     read_header = {
@@ -56,6 +73,7 @@ def load_npy(path: epath.Path) -> Any:
       ' --features.'
     )
   try:
+    _count_through(content, data.tell())
     return value_of(_Unpickler(data, str(path)).load())
   except errors.InputError:
     raise
@@ -71,7 +89,48 @@ def value_of(value: Any) -> Any:
   return value.value if isinstance(value, _Array) else value
 
 
-class _Unpickler(pickle._Unpickler):
+def _count_through(data: bytes, begin: int) -> None:
+  """Check that no step of a pickle asks for more than the file can hold.
+
+  Raises:
+    ValueError: a step does, or is unknown; IndexError: there is no end.
+  """
+  position, stop = begin, ord('.')
+  while data[position] != stop:
+    size = _SIZES[data[position]]
+    position += size or _long_step(data, position)
+
+
+def _long_step(data: bytes, position: int) -> int:
+  """Return the size of a step that its argument tells."""
+  code = _CODES.get(data[position])
+  if code is None:
+    raise ValueError(f'unknown step {data[position]:#04x}')
+  begin = position + 1
+  if code.name == 'LONG_BINPUT':
+    _check_memo(int.from_bytes(data[begin : begin + 4], 'little'), data)
+    return 5
+  if code.arg.n == pickletools.UP_TO_NEWLINE:
+    end = data.index(b'\n', begin)
+    if code.name in ('GLOBAL', 'INST'):  # Module and name, a line each.
+      end = data.index(b'\n', end + 1)
+    if code.name == 'PUT':
+      _check_memo(int(data[begin:end]), data)
+    return end + 1 - position
+  prefix = _PREFIXES[code.arg.n]
+  length = int.from_bytes(data[begin : begin + prefix], 'little')
+  if begin + prefix + length > len(data):
+    raise ValueError('it ends too early')
+  return 1 + prefix + length
+
+
+def _check_memo(number: int, data: bytes) -> None:
+  """Refuse the number of an entry that no file of this size can have."""
+  if not 0 <= number <= len(data):
+    raise ValueError(f'memo entry {number:,}')
+
+
+class _Unpickler(pickle.Unpickler):
   """Builds plain values only."""
 
   def __init__(self, file: io.BytesIO, source: str):

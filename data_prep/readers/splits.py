@@ -132,12 +132,13 @@ def _cut(splits: dict[str, list[str]], raw: files.RawFiles) -> str:
     )
   # Sorted, so that the order of the files does not decide which are cut.
   drawn = random.Random(raw.seed).sample(sorted(train), cut)
+  cut_out = set(drawn)
   begin = 0
   for split, size in sizes.items():
     chosen = set(drawn[begin : begin + size])
     splits[split] = [i for i in train if i in chosen]
     begin += size
-  splits['train'] = [i for i in train if i not in set(drawn)]
+  splits['train'] = [i for i in train if i not in cut_out]
   parts = ' and '.join(
     f'{size:,} {split} images' for split, size in sizes.items()
   )
