@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax import decode as decode_lib
 from mrnn_jax import files, input_pipeline
 from mrnn_jax.config import Config
+from mrnn_jax.decode_options import DecodeOptions
+from mrnn_jax.errors import InputError
 from mrnn_jax.logs import Progress
+from mrnn_jax.search import Decoded
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import UNK, tokenize
 
 
-def decode_options(config: Config) -> decode_lib.DecodeOptions:
+def decode_options(config: Config) -> DecodeOptions:
   """Return how the configuration wants words to be chosen."""
   method = 'beam' if config.beam_size > 1 else 'greedy'
-  return decode_lib.DecodeOptions(
+  return DecodeOptions(
     method='sample' if config.sample else method,
     beam_size=config.beam_size,
     num_best=config.nbest,
@@ -27,12 +29,14 @@ def decode_options(config: Config) -> decode_lib.DecodeOptions:
     top_p=config.top_p,
     length_penalty=config.length_penalty,
     max_words=config.max_words,
+    min_words=config.min_words,
+    no_repeat_ngram=config.no_repeat_ngram,
   )
 
 
 def _caption(
   model: TrainedModel,
-  decoded: decode_lib.Decoded,
+  decoded: Decoded,
   row: int,
   k: int,
   prefix: Sequence[str],
@@ -91,6 +95,11 @@ def caption_lines(
       for k in range(decoded.words.shape[1])
       if decoded.log_probs[row, k] > -math.inf
     ]
+    if not hypotheses:
+      raise InputError(
+        f'no caption of {image_id} keeps to --min_words and --no_repeat_ngram: '
+        'lower them.'
+      )
     line = {'image_id': image_id, **hypotheses[0]}
     if config.nbest > 1:
       line['nbest'] = hypotheses

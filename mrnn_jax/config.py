@@ -229,6 +229,15 @@ class Config:
   max_words: int = _flag(
     'generation', 30, 'Words a caption may have at most.', low=1
   )
+  min_words: int = _flag(
+    'generation', 0, 'Words a caption must have at least.', low=0
+  )
+  no_repeat_ngram: int = _flag(
+    'generation',
+    0,
+    'No so many words in a row twice in a caption; 0: no such rule.',
+    low=0,
+  )
   sample: bool = _flag(
     'generation', False, 'Draw words at random instead of searching.'
   )
@@ -360,6 +369,10 @@ class Config:
       raise InputError(
         f'--nbest={self.nbest} asks for more captions than '
         f'--beam_size={self.beam_size} keeps: raise --beam_size.'
+      )
+    if self.min_words > self.max_words:
+      raise InputError(
+        f'--min_words={self.min_words} is above --max_words={self.max_words}.'
       )
     if self.context_words and self.length_protocol != 'reference':
       raise InputError(

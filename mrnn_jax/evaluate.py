@@ -125,6 +125,8 @@ def convention(
     **search,
     'length_penalty': config.length_penalty,
     'max_words': config.max_words,
+    'min_words': config.min_words,
+    'no_repeat_ngram': config.no_repeat_ngram,
     'length_protocol': config.length_protocol,
     'context_words': config.context_words,
     'first_caption_only': config.first_caption_only,

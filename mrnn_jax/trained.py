@@ -22,8 +22,10 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import decode as decode_lib
 from mrnn_jax import model as model_lib
 from mrnn_jax import model_file, parallel
+from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.rank import Progress, Ranker, Ranking
+from mrnn_jax.search import Decoded
 from mrnn_jax.vocabulary import Vocabulary, tokenize
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ class TrainedModel:
     beam_size: int = 3,
     length_penalty: float = 0.0,
     max_words: int = 30,
+    no_repeat_ngram: int = 0,
   ) -> list[str]:
     """Return the likeliest caption that a beam search finds for each image.
 
@@ -123,12 +126,14 @@ class TrainedModel:
       beam_size: hypotheses kept; 1: the most probable word each time.
       length_penalty: scores are divided by length to this power.
       max_words: words a caption may have at most.
+      no_repeat_ngram: no so many words in a row twice; 0: no such rule.
     """
-    options = decode_lib.DecodeOptions(
+    options = DecodeOptions(
       method='beam' if beam_size > 1 else 'greedy',
       beam_size=beam_size,
       length_penalty=length_penalty,
       max_words=max_words,
+      no_repeat_ngram=no_repeat_ngram,
     )
     decoded = self.generate(self.check_features(features), options)
     return [
@@ -262,13 +267,13 @@ class TrainedModel:
   def generate(
     self,
     features: np.ndarray,
-    options: decode_lib.DecodeOptions,
+    options: DecodeOptions,
     prefixes: Sequence[Sequence[int]] | None = None,
     max_words: Sequence[int] | None = None,
     seed: int = 0,
     batch_size: int = 100,
     progress: Progress | None = None,
-  ) -> decode_lib.Decoded:
+  ) -> Decoded:
     """Write captions.
 
     Args:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from mrnn_jax import decode as decode_lib
-from mrnn_jax.decode import DecodeOptions, decode_in_batches, search
+from mrnn_jax.decode import decode_in_batches
+from mrnn_jax.decode_options import METHODS, DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.model import MODELS, init_variables
+from mrnn_jax.search import nucleus, search
 from mrnn_jax.vocabulary import END, PAD, START, UNK
 
 A, B, C = 4, 5, 6  # The words of the tiny vocabularies.
@@ -118,11 +120,15 @@ def enumerate_captions(table, image, options, prefix, max_words):
 
   def visit(generated, log_prob):
     L = len(generated)
+    n = options.no_repeat_ngram
+    runs = [generated[i : i + n] for i in range(L - n + 1)] if n else []
+    if len(set(runs)) < len(runs):
+      return
     if len(generated) == max_words:
       found.append((generated, log_prob, L, True))
       return
     log_probs = next_log_probs(table, image, (*prefix, *generated))
-    if not options.exact_length:
+    if not options.exact_length and options.min_words <= L:
       found.append((generated, log_prob + log_probs[END], L + 1, False))
     for word in words:
       visit((*generated, word), log_prob + log_probs[word])
@@ -164,6 +170,21 @@ def test_wide_beam_is_brute_force(alpha, exact_length):
     expected = enumerate_captions(
       table, images[row], options, prefixes[row], max_words[row]
     )
+    assert_same_captions(captions(result, row), expected)
+
+
+@pytest.mark.parametrize(
+  'rules',
+  [{'min_words': 2}, {'no_repeat_ngram': 1}, {'no_repeat_ngram': 2}],
+)
+def test_rules_are_brute_force(rules):
+  table, images = random_table(7, 0), random_images(2, 7)
+  options = DecodeOptions(
+    'beam', beam_size=121, num_best=121, max_words=4, **rules
+  )
+  result = run(table, images, options)
+  for row in range(2):
+    expected = enumerate_captions(table, images[row], options, (), 4)
     assert_same_captions(captions(result, row), expected)
 
 
@@ -430,7 +451,7 @@ def test_nucleus():
     (0.71, [[1, 2, 3], [0, 1, 2]]),
     (0.95, [[0, 1, 2, 3], [0, 1, 2, 3]]),
   ):
-    kept = decode_lib.nucleus(logits, top_p)
+    kept = nucleus(logits, top_p)
     for row in range(2):
       assert np.flatnonzero(kept[row] > -np.inf).tolist() == expected[row]
       np.testing.assert_array_equal(
@@ -575,6 +596,8 @@ def test_too_many_words_asked_for():
     {'temperature': 0.0},
     {'temperature': float('inf')},
     {'top_k': -1},
+    {'min_words': -1},
+    {'no_repeat_ngram': -1},
     {'top_p': 0.0},
     {'top_p': 1.1},
     {'length_penalty': -1.0},
@@ -589,6 +612,6 @@ def test_options_are_checked(kwargs):
 
 
 def test_options_are_static_arguments():
-  for method, top_k in itertools.product(decode_lib.METHODS, (0, 5)):
+  for method, top_k in itertools.product(METHODS, (0, 5)):
     options = DecodeOptions(method, top_k=top_k)
     assert hash(options) == hash(DecodeOptions(method, top_k=top_k))

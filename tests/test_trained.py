@@ -6,8 +6,9 @@ import pytest
 
 import mrnn_jax
 from mrnn_jax import config as config_lib
-from mrnn_jax import decode, parallel, trained
 from mrnn_jax import model as model_lib
+from mrnn_jax import parallel, trained
+from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.vocabulary import SPECIAL_WORDS, Vocabulary
 
@@ -92,7 +93,7 @@ def test_numbers_beyond_half_precision_are_refused(model, tmp_path):
 
 def test_caption_is_the_best_of_a_beam(model, features):
   decoded = model.generate(
-    features, decode.DecodeOptions(method='beam', beam_size=3, max_words=6)
+    features, DecodeOptions(method='beam', beam_size=3, max_words=6)
   )
   captions = model.caption(features, beam_size=3, max_words=6)
   assert len(captions) == len(features)
