@@ -45,7 +45,7 @@ def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
     else:
       names.refuse(path, ids_path)
       ids = names.as_names(np.asarray(inside[()]), str(path))
-    features = names.images_first(read(path, matrix), len(ids), columns=False)
+    features = names.images_first(read(path, matrix), len(ids))
   return FeatureTable(ids, features, str(path), encoder)
 
 

@@ -1,14 +1,13 @@
 """Features as MATLAB saves them: NeuralTalk's ``vgg_feats.mat``.
 
 The variable ``feats`` holds [dimension, images]; column i belongs to the image
-with ``imgid`` i in ``dataset.json``, or to line i of ``tasks.txt``.  Format 5
-is read by SciPy; format 7.3 is HDF5.
+with ``imgid`` i in ``dataset.json``, or to line i of ``tasks.txt``.  Format
+7.3 is HDF5.
 """
 
 from etils import epath
-import numpy as np
 
-from data_prep.features import hdf5, names
+from data_prep.features import hdf5, matlab5, names
 from data_prep.features.table import FeatureTable
 from mrnn_jax import errors
 
@@ -33,28 +32,18 @@ def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   ids = names.find(path, ids_path, _LISTS)
   with path.open('rb') as file:
     head = file.read(_USER_BLOCK + len(_HDF5_SIGNATURE))
+  # Stored by columns, MATLAB's [D, N] is [N, D] to everybody else.
   if head.startswith(_HDF5_SIGNATURE) or head.endswith(_HDF5_SIGNATURE):
     with hdf5.open_file(path) as file:
       found = hdf5.datasets(file)
       shapes = {name: data.shape for name, data in found.items()}
-      # Stored by columns, MATLAB's [D, N] is HDF5's [N, D].
       features = hdf5.read(path, found[_choose(path, shapes)])
-    features = names.images_first(features, len(ids), columns=False)
   else:
-    features = _read_format_5(path)
-    features = names.images_first(features, len(ids), columns=True)
+    variables = {x.name: x for x in matlab5.variables(path)}
+    shapes = {name: x.shape for name, x in variables.items()}
+    features = matlab5.read(path, variables[_choose(path, shapes)])
+  features = names.images_first(features, len(ids))
   return FeatureTable(ids, features, str(path))
-
-
-def _read_format_5(path: epath.Path) -> np.ndarray:
-  """Return the variable that holds the features, [D, N] as MATLAB has it."""
-  import scipy.io  # Late: other kinds of files do without it.
-
-  with path.open('rb') as file:
-    shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
-    chosen = _choose(path, shapes)
-    file.seek(0)
-    return scipy.io.loadmat(file, variable_names=[chosen])[chosen]
 
 
 def _choose(path: epath.Path, shapes: dict[str, tuple[int, ...]]) -> str:

@@ -75,15 +75,12 @@ def text(value) -> str:
   return str(value)
 
 
-def images_first(
-  features: np.ndarray, num_images: int, columns: bool
-) -> np.ndarray:
+def images_first(features: np.ndarray, num_images: int) -> np.ndarray:
   """Turn features so that each row is an image, without copying them.
 
   Args:
-    features: [N, D] or [D, N].
+    features: [N, D], or [D, N] where D is not N.
     num_images: N.
-    columns: whether columns are images where N = D leaves it open.
 
   Returns:
     [N, D], or what was given if neither side has N.
@@ -91,4 +88,4 @@ def images_first(
   if features.ndim != 2:
     return features
   first, second = (side == num_images for side in features.shape)
-  return features.T if second and (columns or not first) else features
+  return features.T if second and not first else features
