@@ -1,6 +1,6 @@
 """Photos -> features: the command ``python -m data_prep.extract``.
 
-From Python: ``encode_photos(photos.find('DIR'), encoders.load(NAME))``.
+From Python: ``encode_photos(photos.find_all('DIR'), encoders.load(NAME))``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import time
 
@@ -60,6 +61,23 @@ def describe(network: encoders.Network, resize: str) -> Encoder:
   )
 
 
+def parse_description(description: str) -> tuple[str, str]:
+  """Return encoder and resize of what ``describe`` called the features.
+
+  Args:
+    description: the name of an ``Encoder``.
+
+  Returns:
+    A name of ``ENCODERS`` and one of ``RESIZES``; two empty strings if the
+    features were made elsewhere.
+  """
+  pattern = r'(\w+), (\w+) to (\d+) x \3'
+  match = re.fullmatch(pattern, description)
+  if not match or match[1] not in encoders.ENCODERS:
+    return '', ''
+  return (match[1], match[2]) if match[2] in photos.RESIZES else ('', '')
+
+
 def encode_photos(
   found: Sequence[photos.Photo],
   network: encoders.Network,
@@ -69,7 +87,7 @@ def encode_photos(
   """Encode photos, in memory, with progress.
 
   Args:
-    found: the photos, see ``photos.find``.
+    found: the photos, see ``photos.find_all``.
     network: the CNN, see ``encoders.load``.
     resize: 'squash' for whole photos or 'center_crop' for their middles.
     batch_size: photos at a time; 0 for what suits the machine.
@@ -244,7 +262,7 @@ def extract(config: ExtractConfig):
   """
   start = time.monotonic()
   output = pathlib.Path(config.output).expanduser()
-  found = photos.find(config.images)
+  found = photos.find_all(config.images)
   network = encoders.load(config.encoder, config.weights)
   encoder = describe(network, config.resize)
   if output.exists() and not config.overwrite:

@@ -30,6 +30,7 @@ RESIZES = ('squash', 'center_crop')
 _CROP_PADDING = 32
 # Beyond that, a small file can fill the memory.
 MAX_PIXELS = 90_000_000
+_TOO_LARGE = f'more than {MAX_PIXELS:,} pixels'
 # Photos that wait decoded: so many are read while a batch is computed.
 _AHEAD = 64
 
@@ -62,41 +63,49 @@ class Photo:
   path: str
 
 
-def find(images: str) -> list[Photo]:
+def find_all(images: str) -> list[Photo]:
   """Find the photos that a flag names.
 
   Args:
-    images: a folder (with all below it), a photo, or a text file that lists
-      photos, one path a line, relative ones from where the list lies.
+    images: one or more of these, separated by commas: a folder (with all below
+      it), a photo, or a text file that lists photos, one path a line, relative
+      ones from where the list lies.
 
   Returns:
-    The photos; those of a folder sorted, with their paths inside it as ids;
-    listed ones in the list's order, with the lines as ids.
+    The photos; those of a folder sorted, with their paths inside it as ids,
+    others in the order given, with what was given as ids.
 
   Raises:
-    InputError: there is no such file, or no photo in it, or one twice.
+    InputError: there is no such file, or no photo in it, or one id twice.
   """
-  path = pathlib.Path(images).expanduser()
-  if path.is_dir():
-    found = sorted(
-      (file.relative_to(path).as_posix(), str(file))
-      for file in path.rglob('*')
-      if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
-  elif path.suffix.lower() in SUFFIXES and path.is_file():
-    found = [(path.name, str(path))]
-  else:
-    found = [(line, str(path.parent / line)) for line in _lines(path)]
+  # A comma may belong to the name of a file.
+  whole = pathlib.Path(images).expanduser().exists()
+  names = [images] if whole else [name for name in images.split(',') if name]
+  found = [photo for name in names for photo in _find(name)]
   if not found:
     raise InputError(
-      f'there is no photo in {path}: name a folder of photos, a photo, or a'
+      f'there is no photo in {images!r}: name a folder of photos, a photo, or a'
       ' text file with one path a line.'
     )
-  counts = collections.Counter(name for name, _ in found)
+  counts = collections.Counter(photo.id for photo in found)
   name, count = counts.most_common(1)[0]
   if count > 1:
-    raise InputError(f'{path} lists {name!r} {count} times: keep one line.')
-  return [Photo(name, file) for name, file in found]
+    raise InputError(f'{images} has {name!r} {count} times: name it once.')
+  return found
+
+
+def _find(images: str) -> list[Photo]:
+  """Find the photos of a folder, a photo, or a list."""
+  path = pathlib.Path(images).expanduser()
+  if path.is_dir():
+    return [
+      Photo(file.relative_to(path).as_posix(), str(file))
+      for file in sorted(path.rglob('*'))
+      if file.suffix.lower() in SUFFIXES and file.is_file()
+    ]
+  if path.suffix.lower() in SUFFIXES and path.is_file():
+    return [Photo(images, str(path))]
+  return [Photo(line, str(path.parent / line)) for line in _lines(path)]
 
 
 def _lines(path: pathlib.Path) -> list[str]:
@@ -144,14 +153,14 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
   try:
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
       if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(
-          f'{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}'
-        )
+        raise PhotoError(_TOO_LARGE)
       # A JPEG is decoded small if that leaves twice the size that is needed.
       image.draft(None, (2 * size, 2 * size))
       return np.asarray(_resize(_to_rgb(_upright(image)), size, resize))
   except PhotoError:
     raise
+  except Image.DecompressionBombError as error:
+    raise PhotoError(_TOO_LARGE) from error
   except Image.UnidentifiedImageError as error:
     raise PhotoError('no image of a known format') from error
   # Broken files lead Pillow's decoders to nearly any exception.

@@ -1,0 +1,255 @@
+"""The command: features of a folder, stopped and resumed, with bad photos."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from data_prep import encoders, extract, features, photos
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def apply(params, images):
+  """Return the mean colour and the brightest value of each of 4 quarters."""
+  x = images.astype(jnp.float32) * params
+  x = x.reshape(-1, 2, 4, 2, 4, 3)
+  return jnp.concatenate(
+    [x.mean(axis=(1, 2, 3, 4)), x.max(axis=(2, 4, 5)).reshape(-1, 4)], axis=1
+  )
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+  """An encoder that takes no time to compile, and small parts."""
+  network = encoders.Network('tiny', 'ab12' * 16, 8, 7, np.float32(0.5), apply)
+
+  def load(name, weights=None):
+    return network
+
+  monkeypatch.setitem(encoders.ENCODERS, 'tiny', encoders.Encoder(load))
+  monkeypatch.setattr(encoders, 'load', load)
+  monkeypatch.setattr(extract, '_PART_SIZE', 6)
+  return network
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Twenty photos, of which three cannot be read."""
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  rng = np.random.default_rng(0)
+  for i in range(20):
+    path = folder / f'{i:02}.png'
+    pixels = rng.integers(0, 256, (12, 10, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    if i in (0, 7, 19):
+      path.write_bytes(path.read_bytes()[: 60 * (i > 0)])
+  return folder
+
+
+def run(folder, output, *args):
+  argv = ['extract', f'--images={folder}', f'--output={output}', *args]
+  try:
+    extract.run([*argv, '--encoder=tiny', '--batch_size=4'])
+  except SystemExit as end:
+    return end.code or 0
+  return 0
+
+
+READABLE = [f'{i:02}.png' for i in range(20) if i not in (0, 7, 19)]
+
+
+def test_features_of_a_folder(tmp_path, folder, capsys):
+  output = tmp_path / 'f.npz'
+  assert run(folder, output) == 0
+  out, err = capsys.readouterr()
+  table = features.load(output)
+  assert table.ids == READABLE
+  assert table.encoder == features.Encoder('tiny, squash to 8 x 8', 'ab12' * 16)
+  assert table.dtype == np.float16
+  for name in READABLE:
+    image = photos.read(str(folder / name), 8, 'squash')
+    want = np.asarray(apply(np.float32(0.5), image[None]))[0]
+    np.testing.assert_allclose(table.get(name), want, rtol=1e-3)
+  assert '17 photos, 7 numbers each' in out
+  assert '3 photos could not be read' in out
+  assert '00.png: the file is empty' in out
+  assert 'encode by tiny: 20 in ' in err
+  lines = (tmp_path / 'f.npz.unreadable.txt').read_text().splitlines()
+  assert [line.split('\t')[0] for line in lines] == [
+    '00.png',
+    '07.png',
+    '19.png',
+  ]
+  assert sorted(x.name for x in tmp_path.iterdir()) == [
+    'f.npz',
+    'f.npz.unreadable.txt',
+    'photos',
+  ]
+
+
+@pytest.mark.parametrize('stop_at', [1, 4, 9, 13, 20])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+  tmp_path, folder, monkeypatch, stop_at
+):
+  whole, resumed = tmp_path / 'whole.npz', tmp_path / 'resumed.npz'
+  run(folder, whole)
+  read_all, num_read = photos.read_all, 0
+
+  def read_some(paths, *args):
+    nonlocal num_read
+    for image in read_all(paths, *args):
+      num_read += 1
+      if num_read == stop_at:
+        raise KeyboardInterrupt
+      yield image
+
+  with monkeypatch.context() as patch:
+    patch.setattr(photos, 'read_all', read_some)
+    assert run(folder, resumed) == 130
+  assert not resumed.exists()
+  before = num_read
+  num_read = 0
+  with monkeypatch.context() as patch:
+    stop_at = None
+    patch.setattr(photos, 'read_all', read_some)
+    assert run(folder, resumed) == 0
+  # Parts hold 8 photos; what is computed last is not yet saved.
+  assert num_read == 20 - max(0, (before - 5) // 8 * 8)
+  assert resumed.read_bytes() == whole.read_bytes()
+  reports = [x.with_name(f'{x.name}.unreadable.txt') for x in (whole, resumed)]
+  assert reports[0].read_text() == reports[1].read_text()
+  assert not list(tmp_path.glob('*.parts'))
+
+
+def test_parts_of_other_photos_are_not_taken(
+  tmp_path, folder, monkeypatch, capsys
+):
+  output = tmp_path / 'f.npz'
+  with monkeypatch.context() as patch:
+    patch.setattr(extract._Parts, 'finish', lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      run(folder, output)
+  (folder / '05.png').unlink()
+  assert run(folder, output) == 0
+  assert 'beginning anew' in capsys.readouterr().out
+  assert features.load(output).ids == [x for x in READABLE if x != '05.png']
+
+
+def test_an_output_that_is_there(tmp_path, folder, capsys):
+  output = tmp_path / 'f.npz'
+  run(folder, output)
+  before = output.read_bytes()
+  assert run(folder, output) == 0
+  assert 'is there already' in capsys.readouterr().out
+  assert run(folder, output, '--resize=center_crop') == 1
+  assert 'replace it by --overwrite' in capsys.readouterr().err
+  assert output.read_bytes() == before
+  assert run(folder, output, '--resize=center_crop', '--overwrite') == 0
+  assert features.load(output).encoder.name == 'tiny, center_crop to 8 x 8'
+  output.write_text('something else')
+  assert run(folder, output) == 1
+
+
+def test_nothing_readable_is_an_error(tmp_path, folder, capsys):
+  for path in folder.iterdir():
+    path.write_text('no photo')
+  assert run(folder, tmp_path / 'f.npz') == 1
+  assert 'none of the 20 photos can be read' in capsys.readouterr().err
+  assert [x.name for x in tmp_path.iterdir()] == ['photos']
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    ([], 'say which photos to encode: --images'),
+    (['--images=x'], 'say where to write'),
+    (['--images=x', '--output=x.txt'], '--output=NAME.npz'),
+    (['--images=x', '--output=x.npz', '--resize=big'], 'squash, center_crop'),
+    (['--images=x', '--output=x.npz', '--dtype=int8'], 'float16, float32'),
+    (['--images=x', '--output=x.npz', '--batch_size=-1'], 'too small'),
+    (['--images=nowhere', '--output=x.npz'], 'nowhere cannot be read'),
+    (['--encoders=x'], 'did you mean --encoder?'),
+  ],
+)
+def test_mistakes_get_one_sentence(capsys, args, message):
+  with pytest.raises(SystemExit) as end:
+    extract.run(['extract', *args])
+  assert end.value.code == 1
+  err = capsys.readouterr().err
+  assert err.startswith('error: ') and message in err
+  assert len(err.strip().splitlines()) == 1
+
+
+def test_an_output_that_cannot_be_written(tmp_path, folder, capsys):
+  (tmp_path / 'file').write_text('')
+  assert run(folder, tmp_path / 'file' / 'f.npz') == 1
+  assert 'name another --output' in capsys.readouterr().err
+
+
+def test_encode_photos(folder, tiny):
+  found = photos.find_all(str(folder))
+  encoded = extract.encode_photos(found, tiny, 'squash', batch_size=3)
+  assert encoded.ids == READABLE
+  assert encoded.features.shape == (17, 7)
+  assert encoded.features.dtype == np.float32
+  assert [name for name, _ in encoded.unreadable] == [
+    '00.png',
+    '07.png',
+    '19.png',
+  ]
+  alone = extract.encode_photos(found[4:5], tiny)
+  np.testing.assert_array_equal(alone.features[0], encoded.features[3])
+  none = extract.encode_photos(found[:1], tiny)
+  assert none.features.shape == (0, 7) and not none.ids
+
+
+def test_one_shape_is_compiled(folder, tiny):
+  count = 0
+
+  def count_traces(params, images):
+    nonlocal count
+    count += 1
+    return apply(params, images)
+
+  network = encoders.Network('tiny', '', 8, 7, np.float32(0.5), count_traces)
+  extract.encode_photos(photos.find_all(str(folder)), network, batch_size=7)
+  assert count == 1
+
+
+def test_descriptions_are_read_again(tiny):
+  for resize in photos.RESIZES:
+    name = extract.describe(tiny, resize).name
+    assert extract.parse_description(name) == ('tiny', resize)
+  for name in (
+    'unknown',
+    'resnet, squash to 8 x 8',
+    'tiny, squash to 8 x 9',
+    'tiny, blur to 8 x 8',
+  ):
+    assert extract.parse_description(name) == ('', '')
+
+
+def test_help_and_imports():
+  """The command starts without what it does not need."""
+  code = (
+    'import sys; from data_prep import extract;'
+    'slow = {"tensorflow_datasets", "torch", "grain", "matplotlib", "orbax"};'
+    'print(sorted(slow & set(sys.modules)));'
+    'extract.run(["extract", "--help"])'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert result.stdout.startswith('[]\n')
+  for text in ('Photos:', '--resize=squash', '--weights', 'center_crop:'):
+    assert text in result.stdout
