@@ -166,7 +166,14 @@ def _makers() -> dict[str, Callable[..., Any]]:
       raise ValueError('a scalar that is no number or text')
     return np.frombuffer(data, dtype.numpy)[0]
 
+  def array(data: bytes, dtype: '_Dtype', shape: tuple, order: str) -> '_Array':
+    # Protocol 5: all at once instead of an empty array and its state.
+    made = _Array()
+    made.__setstate__((shape, dtype, order == 'F', data))
+    return made
+
   return {
+    'numpy.core.numeric._frombuffer': array,
     'numpy.core.multiarray._reconstruct': lambda *unused: _Array(),
     'numpy.core.multiarray.scalar': scalar,
     'numpy.ndarray': lambda *unused: _Array(),

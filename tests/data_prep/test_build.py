@@ -103,6 +103,30 @@ def test_mistakes_get_one_sentence(
   assert list(tmp_path.iterdir()) == []
 
 
+def test_own_data_with_one_command(capsys, tmp_path):
+  lines = ['image,caption', *(f'{i}.png,A dog number {i}' for i in range(20))]
+  (tmp_path / 'captions.txt').write_text('\n'.join(lines))
+  save(tmp_path / 'f.npz', np.eye(20))
+  code, out, err = run(
+    capsys,
+    '--dataset=my_photos',
+    f'--raw_dir={tmp_path}',
+    f'--features={tmp_path / "f.npz"}',
+    f'--data_dir={tmp_path / "data"}',
+    '--test_share=0.25',
+  )
+  assert code == 0, err
+  assert 'WARNING' not in err
+  assert out.startswith('Captions in the format csv.\nmy_photos ')
+  assert '2 validation images and 5 test images were cut from train' in out
+  assert '--flagfile=flickr8k.flags --dataset=my_photos' in out
+  builder = tfds.builder(
+    'caption_features/my_photos', data_dir=str(tmp_path / 'data')
+  )
+  sizes = {k: v.num_examples for k, v in builder.info.splits.items()}
+  assert sizes == {'train': 13, 'validation': 2, 'test': 5}
+
+
 def test_nothing_is_written_when_a_check_fails(capsys, tmp_path, inputs):
   save(tmp_path / 'f.npz', np.eye(4))
   code, _, err = run(capsys, *inputs)
