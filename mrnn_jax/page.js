@@ -157,15 +157,15 @@
   const hasPhotos = Boolean(links);
   const ownText = (i) => images[i].own.length ? images[i].own[0].text : '';
 
-  /** Return the picture of an image, or what stands in for it. */
-  function picture(i, alt) {
+  /** Return the picture of an image, or words that stand in for it. */
+  function picture(i, alt, words) {
     const source = thumbnails
       ? thumbnails[i] && 'data:image/jpeg;base64,' + thumbnails[i]
       : links && links[i];
     if (source) {
       return make('img', { src: source, alt, loading: 'lazy', decoding: 'async' });
     }
-    return make('span', { class: 'nothing' }, ownText(i) || images[i].id);
+    return make('span', { class: 'nothing' }, words || ownText(i) || images[i].id);
   }
 
   function rankBadge(rank, what) {
@@ -181,8 +181,8 @@
       links[image.index]
         ? make('a', { href: links[image.index], target: '_blank', rel: 'noopener',
           title: 'open the photo' },
-          picture(image.index, `photo ${image.id}`))
-        : picture(image.index, ''));
+          picture(image.index, `photo ${image.id}`, 'broken photo'))
+        : picture(image.index, '', 'no photo'));
     return make('article', {
       class: 'card' + (hasPhotos ? '' : ' plain'),
       tabindex: position === current ? '0' : '-1',

@@ -35,19 +35,17 @@ _CAPTION_COLUMNS = (
   ('CIDEr-D', ('cider_d',), '{:.3f}'),
   ('ROUGE-L', ('rouge_l',), '{:.3f}'),
 )
-_RETRIEVAL_COLUMNS = tuple(
-  (f'{arrow} {name}', ('retrieval', direction, key), '{:.1f}')
-  for arrow, direction in (
-    ('image → text', 'image_to_text'),
-    ('text → image', 'text_to_image'),
-  )
-  for name, key in (
-    ('R@1', 'r@1'),
-    ('R@5', 'r@5'),
-    ('R@10', 'r@10'),
-    ('Med r', 'median_rank'),
-  )
+_RANK_COLUMNS = (
+  ('R@1', 'r@1'),
+  ('R@5', 'r@5'),
+  ('R@10', 'r@10'),
+  ('Med r', 'median_rank'),
 )
+_DIRECTIONS = {
+  'image_to_text': 'Image to text',
+  'image_to_text_perplexity': 'Image to text, by perplexity',
+  'text_to_image': 'Text to image',
+}
 
 
 def write_page(config: Config) -> epath.Path:
@@ -163,24 +161,17 @@ def _measures(config: Config, evaluation: Mapping[str, Any] | None) -> str:
     )
     return page_parts.section('Measures', body, 'measures')
   compared = report.comparison(evaluation)
-  tables = [
-    page_parts.table(*report.table_cells(compared, rows), caption)
-    for caption, rows in (
-      ('Captions', report.CAPTION_ROWS),
-      ('Retrieval', report.RETRIEVAL_ROWS),
-    )
-    if any(report.look_up(evaluation, path) is not None for _, path, _ in rows)
-  ]
-  body = page_parts.columns(*tables)
+  captions = report.table_cells(compared, report.CAPTION_ROWS)
+  body = page_parts.columns(
+    page_parts.table(*captions, 'Captions'), _retrieval(compared)
+  )
   systems = {
     f'{evaluation["model"]} (ours)': evaluation,
     **published.published_rows(evaluation['dataset']),
   }
   if len(systems) > 1:
-    tables = [
-      _systems('Captions', systems, _CAPTION_COLUMNS),
-      _systems('Retrieval', systems, _RETRIEVAL_COLUMNS),
-    ]
+    tables = _systems('Captions', systems, _CAPTION_COLUMNS)
+    tables += _retrieval(systems)
     body += (
       '<details class="published"><summary>All that was published on '
       f'{page_parts.escape(evaluation["dataset"])}</summary>'
@@ -188,7 +179,7 @@ def _measures(config: Config, evaluation: Mapping[str, Any] | None) -> str:
         'As published: features, vocabularies and conventions differ. The '
         "paper's B-2 and B-3 cannot be cumulative by the definition used here."
       )
-      + ''.join(tables)
+      + tables
       + '</details>'
     )
   conventions = {
@@ -210,12 +201,31 @@ def _plain(value: Any) -> str:
   return str(value)
 
 
+def _retrieval(systems: Mapping[str, Mapping[str, Any] | None]) -> str:
+  """Return a table of ranks for each direction that a system has."""
+  tables = [
+    _systems(
+      title,
+      systems,
+      [
+        (heading, ('retrieval', direction, key), '{:.1f}')
+        for heading, key in _RANK_COLUMNS
+      ],
+    )
+    for direction, title in _DIRECTIONS.items()
+  ]
+  return f'<div class="tables">{"".join(tables)}</div>'
+
+
 def _systems(
   caption: str,
-  systems: Mapping[str, Mapping[str, Any]],
+  systems: Mapping[str, Mapping[str, Any] | None],
   columns: Sequence[tuple[str, Sequence[str | int], str]],
 ) -> str:
-  """Return a table with a row for each system that has one of the columns."""
+  """Return a table with a row for each system that has one of the columns.
+
+  Where nothing of ours is there to compare with, there is no table.
+  """
   rows = []
   for name, result in systems.items():
     values = [report.look_up(result, path) for _, path, _ in columns]
@@ -226,6 +236,8 @@ def _systems(
       ]
       rows.append([name, *cells])
   ours = [i for i, row in enumerate(rows) if row[0].endswith('(ours)')]
+  if not ours:
+    return ''
   head = ['', *(heading for heading, _, _ in columns)]
   return page_parts.table(head, rows, caption, marked=ours)
 

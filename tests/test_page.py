@@ -159,7 +159,8 @@ def test_measures_stand_beside_published_ones(full_page):
   text = shown(full_page)
   assert 'm-rnn on flickr8k, test split' in text
   assert 'perplexity (corpus) 17.91 24.39' in text
-  assert 'image to text Med r 14.0 11.0 14.0' in text
+  assert 'Image to text R@1 R@5 R@10 Med r m-rnn (ours) 12.5 30.0' in text
+  assert 'chance 12.5 30.0 40.0 14.0' in text
   assert 'DeepFE (rcnn), quoted by Mao et al. 2014 12.6 32.9 44.0 14.0' in text
   assert 'mtanti/where-image2' in text
   assert 'ties against' in text
