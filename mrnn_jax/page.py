@@ -171,7 +171,7 @@ def _measures(config: Config, evaluation: Mapping[str, Any] | None) -> str:
   }
   if len(systems) > 1:
     tables = _systems('Captions', systems, _CAPTION_COLUMNS)
-    tables += _retrieval(systems)
+    tables += _retrieval(systems, ('image_to_text', 'text_to_image'))
     body += (
       '<details class="published"><summary>All that was published on '
       f'{page_parts.escape(evaluation["dataset"])}</summary>'
@@ -201,18 +201,21 @@ def _plain(value: Any) -> str:
   return str(value)
 
 
-def _retrieval(systems: Mapping[str, Mapping[str, Any] | None]) -> str:
+def _retrieval(
+  systems: Mapping[str, Mapping[str, Any] | None],
+  directions: Sequence[str] = tuple(_DIRECTIONS),
+) -> str:
   """Return a table of ranks for each direction that a system has."""
   tables = [
     _systems(
-      title,
+      _DIRECTIONS[direction],
       systems,
       [
         (heading, ('retrieval', direction, key), '{:.1f}')
         for heading, key in _RANK_COLUMNS
       ],
     )
-    for direction, title in _DIRECTIONS.items()
+    for direction in directions
   ]
   return f'<div class="tables">{"".join(tables)}</div>'
 

@@ -135,7 +135,11 @@ def table(
       return f'<th scope="row"{align(i)}>{text}</th>'
     return f'<td{align(i)}>{text}</td>'
 
-  lines = ['<div class="scroll" tabindex="0"><table>']
+  # A keyboard can scroll what can be focused.
+  lines = [
+    '<div class="scroll" role="region" tabindex="0" '
+    f'aria-label="{escape(caption or "table")}"><table>'
+  ]
   if caption:
     lines.append(f'<caption>{escape(caption)}</caption>')
   cells = (
