@@ -5,21 +5,17 @@ From Python: ``encode_photos(photos.find_all('DIR'), encoders.load(NAME))``.
 
 from collections.abc import Iterator, Sequence
 import dataclasses
-import hashlib
-import json
-import os
 import pathlib
 import re
-import shutil
 import time
 
 from absl import flags
 import jax
 import numpy as np
 
-from data_prep import encoders, npz, photos, progress
+from data_prep import encoders, feature_parts, photos, progress
 from data_prep.features import Encoder
-from mrnn_jax import cli, files
+from mrnn_jax import cli
 from mrnn_jax.errors import InputError
 
 USAGE = """
@@ -30,8 +26,6 @@ Photos that cannot be read are listed in FEATURES.npz.unreadable.txt. A run that
 was stopped goes on when the same command is given again.
 """
 
-# Photos whose features are saved at a time, for a run that is stopped.
-_PART_SIZE = 512
 _DTYPES = ('float16', 'float32')
 _MAX_REPORTED = 10
 
@@ -269,9 +263,10 @@ def extract(config: ExtractConfig):
     _check_output(output, found, encoder)
     print(f'{output} is there already, made of the same photos.')
     return
-  parts = _Parts(output, found, encoder, config)
+  batch_size = min(config.batch_size or default_batch_size(), len(found))
+  parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
   batches = _encode_batches(
-    found, network, config.resize, config.batch_size, parts.done
+    found, network, config.resize, batch_size, parts.done
   )
   for features, reasons in batches:
     parts.add(features, reasons)
@@ -282,7 +277,7 @@ def extract(config: ExtractConfig):
     f' {network.feature_size:,} numbers each, {config.dtype}.\n'
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
-  _report(unreadable, _report_path(output))
+  _report(unreadable, feature_parts.report_path(output))
 
 
 def _check_output(
@@ -293,7 +288,7 @@ def _check_output(
     with np.load(output, allow_pickle=False) as archive:
       theirs = [str(archive['encoder']), str(archive['weights'])]
       ids = archive['ids'].tolist()
-    path = _report_path(output)
+    path = feature_parts.report_path(output)
     text = path.read_text(encoding='utf-8') if path.exists() else ''
     failed = {line.split('\t')[0] for line in text.splitlines()}
     same = theirs == [encoder.name, encoder.weights] and ids == [
@@ -308,10 +303,6 @@ def _check_output(
     )
 
 
-def _report_path(output: pathlib.Path) -> pathlib.Path:
-  return output.with_name(f'{output.name}.unreadable.txt')
-
-
 def _report(unreadable: Sequence[tuple[str, str]], path: pathlib.Path):
   """Print which photos could not be read, and where the list is."""
   if not unreadable:
@@ -321,122 +312,6 @@ def _report(unreadable: Sequence[tuple[str, str]], path: pathlib.Path):
     print(f'  {name}: {reason}')
   if len(unreadable) > _MAX_REPORTED:
     print('  ...')
-
-
-class _Parts:
-  """Features saved beside the output while they are made.
-
-  A part holds the same photos in every run, and each of its batches is the
-  same, so the output of a run that was stopped does not differ by a bit.
-
-  Attributes:
-    done: how many photos, the first ones, have their features saved.
-  """
-
-  def __init__(
-    self,
-    output: pathlib.Path,
-    found: Sequence[photos.Photo],
-    encoder: Encoder,
-    config: ExtractConfig,
-  ):
-    self._output = output
-    self._found = found
-    self._encoder = encoder
-    self._dtype = config.dtype
-    self._folder = output.with_name(f'{output.name}.parts')
-    batch_size = min(config.batch_size or default_batch_size(), len(found))
-    self._part_size = -(-_PART_SIZE // batch_size) * batch_size
-    self._features: list[np.ndarray] = []
-    self._reasons: list[str] = []
-    plan = _plan(found, encoder, batch_size)
-    self._take_up(plan)
-    self.done = 0
-    while self._path(self.done).exists():
-      self.done += self._part_size
-    self.done = min(self.done, len(found))
-
-  def _take_up(self, plan: str):
-    """Keep the parts of an earlier run if they are of the same photos."""
-    path = self._folder / 'plan.txt'
-    if path.exists() and path.read_text() != plan:
-      print('The photos or the settings have changed: beginning anew.')
-      shutil.rmtree(self._folder)
-    try:
-      files.write_text(path, plan)
-    except OSError as error:
-      raise InputError(
-        f'{self._output.parent} cannot be written to ({error.strerror}): name'
-        ' another --output.'
-      ) from error
-
-  def _path(self, first: int) -> pathlib.Path:
-    """Return the file of the part whose first photo has this number."""
-    return self._folder / f'{first:08}.npz'
-
-  def add(self, features: np.ndarray, reasons: Sequence[str]):
-    """Take a batch; save the part when it is full or the last."""
-    self._features.append(features)
-    self._reasons += reasons
-    filled = len(self._reasons)
-    if filled == self._part_size or self.done + filled == len(self._found):
-      npz.write(
-        self._path(self.done),
-        features=np.concatenate(self._features),
-        reasons=np.array(self._reasons, np.str_),
-      )
-      self.done += filled
-      self._features, self._reasons = [], []
-
-  def finish(self) -> list[tuple[str, str]]:
-    """Write output and report, remove the parts, return the unreadable."""
-    reasons, features = [], []
-    for first in range(0, len(self._found), self._part_size):
-      with np.load(self._path(first), allow_pickle=False) as part:
-        some = part['reasons'].tolist()
-        readable = [not reason for reason in some]
-        features.append(part['features'][readable].astype(self._dtype))
-      reasons += some
-    pairs = zip(self._found, reasons, strict=True)
-    unreadable = [(photo.id, reason) for photo, reason in pairs if reason]
-    if len(unreadable) == len(self._found):
-      shutil.rmtree(self._folder)
-      name, reason = unreadable[0]
-      raise InputError(
-        f'none of the {len(unreadable):,} photos can be read, the first is'
-        f' {name} ({reason}): correct --images.'
-      )
-    failed = {name for name, _ in unreadable}
-    report = _report_path(self._output)
-    if unreadable:
-      lines = [f'{name}\t{reason}\n' for name, reason in unreadable]
-      files.write_text(report, ''.join(lines))
-    else:
-      report.unlink(missing_ok=True)
-    npz.write(
-      self._output,
-      ids=np.array([x.id for x in self._found if x.id not in failed], np.str_),
-      features=np.concatenate(features),
-      encoder=np.array(self._encoder.name),
-      weights=np.array(self._encoder.weights),
-    )
-    shutil.rmtree(self._folder)
-    return unreadable
-
-
-def _plan(
-  found: Sequence[photos.Photo], encoder: Encoder, batch_size: int
-) -> str:
-  """Return a hash of all that the features depend on."""
-  entries = []
-  for photo in found:
-    try:
-      status = os.stat(photo.path)
-      entries.append([photo.id, photo.path, status.st_size, status.st_mtime_ns])
-    except OSError:
-      entries.append([photo.id, photo.path])
-  text = json.dumps([dataclasses.astuple(encoder), batch_size, entries])
-  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run(argv: Sequence[str] | None = None) -> None:

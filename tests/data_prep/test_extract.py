@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep import encoders, extract, features, photos
+from data_prep import encoders, extract, feature_parts, features, photos
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -31,9 +31,9 @@ def tiny(monkeypatch):
   def load(name, weights=None):
     return network
 
-  monkeypatch.setitem(encoders.ENCODERS, 'tiny', encoders.Encoder(load))
+  monkeypatch.setitem(encoders.ENCODERS, 'tiny', encoders.Recipe(load))
   monkeypatch.setattr(encoders, 'load', load)
-  monkeypatch.setattr(extract, '_PART_SIZE', 6)
+  monkeypatch.setattr(feature_parts, '_PART_SIZE', 6)
   return network
 
 
@@ -132,7 +132,7 @@ def test_parts_of_other_photos_are_not_taken(
 ):
   output = tmp_path / 'f.npz'
   with monkeypatch.context() as patch:
-    patch.setattr(extract._Parts, 'finish', lambda self: 1 / 0)
+    patch.setattr(feature_parts.Parts, 'finish', lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       run(folder, output)
   (folder / '05.png').unlink()

@@ -6,7 +6,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_prep import scene_pictures, scene_types, scenes
+from data_prep import (
+  encoders,
+  extract,
+  scene_pictures,
+  scene_types,
+  scenes,
+)
 from mrnn_jax import vocabulary
 
 
@@ -113,3 +119,56 @@ def test_golden_scene(made):
   """The first sentences must not move without a new ``scenes.VERSION``."""
   text = '\n'.join(c for cs in made.raw.captions.values() for c in cs)
   assert hashlib.sha256(text.encode()).hexdigest()[:16] == 'e3a5022cf97de211'
+
+
+def accuracy(kernel, num_train, rows, labels):
+  """Return the share of rows whose label ridge regression finds."""
+  inner = kernel[:num_train, :num_train]
+  ridge = 0.3 * np.trace(inner) / num_train * np.eye(num_train)
+  mean = labels[:num_train].mean(axis=0, keepdims=True)
+  weights = np.linalg.solve(inner + ridge, labels[:num_train] - mean)
+  found = kernel[rows, :num_train] @ weights + mean
+  return np.mean(found.argmax(axis=1) == labels[rows].argmax(axis=1))
+
+
+@pytest.mark.slow
+def test_features_tell_what_a_scene_shows(tmp_path):
+  """What a picture of one object shows follows linearly from its feature.
+
+  The features are means over the picture, so they say little about columns.
+  """
+  made = scenes.generate()
+  folder = scenes.save_pictures(made.scenes, tmp_path, 0)
+  ids = made.raw.splits['train'] + made.raw.splits['validation']
+  shown = [made.scenes[image_id] for image_id in ids]
+  num_train = len(made.raw.splits['train'])
+  x = extract.encode_photos(
+    scenes.find_pictures(folder, ids), encoders.load(encoders.DEFAULT)
+  ).features
+  mean, std = x[:num_train].mean(axis=0), x[:num_train].std(axis=0) + 1e-6
+  x = np.clip((x - mean) / std, -5, 5)
+  kernel = x @ x[:num_train].T
+  rows = [i for i in range(num_train, len(ids)) if len(shown[i].things) == 1]
+
+  def labels(values, name):
+    return np.array(
+      [
+        [
+          value
+          in [getattr(s, name, ''), *(getattr(t, name, '') for t in s.things)]
+          for value in values
+        ]
+        for s in shown
+      ],
+      np.float64,
+    )
+
+  for values, name, least in (
+    (scene_types.BACKGROUNDS, 'background', 0.98),
+    (scene_types.COLOURS, 'colour', 0.7),
+    (scene_types.SHAPES, 'shape', 0.93),
+    (scene_types.COLUMNS, 'column', 0.5),
+    (scene_types.HEIGHTS, 'height', 0.95),
+  ):
+    found = accuracy(kernel, num_train, rows, labels(values, name))
+    assert found > least, name

@@ -1,0 +1,159 @@
+"""Features on their way to a file: saved in parts, so that a run may stop."""
+
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+from data_prep import npz, photos
+from data_prep.features import Encoder
+from mrnn_jax import files
+from mrnn_jax.errors import InputError
+
+# Photos of a part, which a run that is stopped does not do again.
+_PART_SIZE = 512
+
+
+def report_path(output: pathlib.Path) -> pathlib.Path:
+  """Return the list of unreadable photos that lies beside a feature file."""
+  return output.with_name(f'{output.name}.unreadable.txt')
+
+
+class Parts:
+  """Features saved beside the output while they are made.
+
+  A part holds the same photos in every run, and each of its batches is the
+  same, so the output of a run that was stopped does not differ by a bit.
+
+  Attributes:
+    done: how many photos, the first ones, have their features saved.
+  """
+
+  def __init__(
+    self,
+    output: pathlib.Path,
+    found: Sequence[photos.Photo],
+    encoder: Encoder,
+    batch_size: int,
+    dtype: str,
+  ):
+    """Take up the parts of an earlier run, if it had the same photos.
+
+    Args:
+      output: the file to write.
+      found: the photos.
+      encoder: how their features are made.
+      batch_size: photos at a time.
+      dtype: of the features in the output.
+
+    Raises:
+      InputError: the output's folder cannot be written to.
+    """
+    self._output = output
+    self._found = found
+    self._encoder = encoder
+    self._dtype = dtype
+    self._folder = output.with_name(f'{output.name}.parts')
+    self._part_size = -(-_PART_SIZE // batch_size) * batch_size
+    self._features: list[np.ndarray] = []
+    self._reasons: list[str] = []
+    plan = _plan(found, encoder, batch_size)
+    self._take_up(plan)
+    self.done = 0
+    while self._path(self.done).exists():
+      self.done += self._part_size
+    self.done = min(self.done, len(found))
+
+  def _take_up(self, plan: str):
+    """Keep the parts of an earlier run if they are of the same photos."""
+    path = self._folder / 'plan.txt'
+    if path.exists() and path.read_text() != plan:
+      print('The photos or the settings have changed: beginning anew.')
+      shutil.rmtree(self._folder)
+    try:
+      files.write_text(path, plan)
+    except OSError as error:
+      raise InputError(
+        f'{self._output.parent} cannot be written to ({error.strerror}): name'
+        ' another --output.'
+      ) from error
+
+  def _path(self, first: int) -> pathlib.Path:
+    """Return the file of the part whose first photo has this number."""
+    return self._folder / f'{first:08}.npz'
+
+  def add(self, features: np.ndarray, reasons: Sequence[str]):
+    """Take a batch; save the part when it is full or the last."""
+    self._features.append(features)
+    self._reasons += reasons
+    filled = len(self._reasons)
+    if filled == self._part_size or self.done + filled == len(self._found):
+      npz.write(
+        self._path(self.done),
+        features=np.concatenate(self._features),
+        reasons=np.array(self._reasons, np.str_),
+      )
+      self.done += filled
+      self._features, self._reasons = [], []
+
+  def finish(self) -> list[tuple[str, str]]:
+    """Write output and report, and remove the parts.
+
+    Returns:
+      Name and reason of each photo that could not be read.
+
+    Raises:
+      InputError: none could.
+    """
+    reasons, features = [], []
+    for first in range(0, len(self._found), self._part_size):
+      with np.load(self._path(first), allow_pickle=False) as part:
+        some = part['reasons'].tolist()
+        readable = [not reason for reason in some]
+        features.append(part['features'][readable].astype(self._dtype))
+      reasons += some
+    pairs = zip(self._found, reasons, strict=True)
+    unreadable = [(photo.id, reason) for photo, reason in pairs if reason]
+    if len(unreadable) == len(self._found):
+      shutil.rmtree(self._folder)
+      name, reason = unreadable[0]
+      raise InputError(
+        f'none of the {len(unreadable):,} photos can be read, the first is'
+        f' {name} ({reason}): correct --images.'
+      )
+    failed = {name for name, _ in unreadable}
+    report = report_path(self._output)
+    if unreadable:
+      lines = [f'{name}\t{reason}\n' for name, reason in unreadable]
+      files.write_text(report, ''.join(lines))
+    else:
+      report.unlink(missing_ok=True)
+    npz.write(
+      self._output,
+      ids=np.array([x.id for x in self._found if x.id not in failed], np.str_),
+      features=np.concatenate(features),
+      encoder=np.array(self._encoder.name),
+      weights=np.array(self._encoder.weights),
+    )
+    shutil.rmtree(self._folder)
+    return unreadable
+
+
+def _plan(
+  found: Sequence[photos.Photo], encoder: Encoder, batch_size: int
+) -> str:
+  """Return a hash of all that the features depend on."""
+  entries = []
+  for photo in found:
+    try:
+      status = os.stat(photo.path)
+      entries.append([photo.id, photo.path, status.st_size, status.st_mtime_ns])
+    except OSError:
+      entries.append([photo.id, photo.path])
+  text = json.dumps([dataclasses.astuple(encoder), batch_size, entries])
+  return hashlib.sha256(text.encode()).hexdigest()
