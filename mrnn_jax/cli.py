@@ -60,22 +60,25 @@ def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
 
 
 def run(
-  main: Callable[[], None],
+  main: Callable[..., None],
   usage: str,
   groups: Mapping[str, Sequence[str]],
   argv: Sequence[str] | None = None,
   flag_values: flags.FlagValues = FLAGS,
   stopped: str = 'the same command goes on from what is saved.',
+  takes: int = 0,
 ) -> None:
   """Parse flags, run ``main`` and exit: 0, or 1 after a user's mistake.
 
   Args:
-    main: what to do once the flags are parsed.
+    main: what to do once the flags are parsed; called with the arguments
+      that are no flags.
     usage: the head of the help text.
     groups: heading -> names of flags, for the help text.
     argv: the command line; ``sys.argv`` by default.
     flag_values: where the flags are defined.
     stopped: what to say after Ctrl-C.
+    takes: how many arguments that are no flags there may be.
   """
   argv = list(sys.argv if argv is None else argv)
   if any(arg in ('--help', '-help', '-h', '--helpfull') for arg in argv[1:]):
@@ -83,7 +86,7 @@ def run(
     sys.exit(0)
   try:
     try:
-      rest = flag_values(argv)
+      _, *rest = flag_values(argv)
     except flags.Error as error:
       raise InputError(_explain(error, flag_values)) from error
     except OSError as error:
@@ -91,11 +94,11 @@ def run(
         f'the flag file {error.filename} cannot be read '
         f'({error.strerror}): check --flagfile.'
       ) from error
-    if len(rest) > 1:
+    if len(rest) > takes:
       raise InputError(
-        f'"{rest[1]}" is not a flag: flags are --name=value (see --help).'
+        f'"{rest[takes]}" is not a flag: flags are --name=value (see --help).'
       )
-    main()
+    main(*rest)
   except InputError as error:
     sys.stdout.flush()
     print(f'error: {error}', file=sys.stderr)
