@@ -279,7 +279,7 @@ class _Features:
       str(self._first.dtype),
       mean,
       variance**0.5,
-      self._low,
+      self._low + 0.0,  # Not -0.
       self._high,
       self._zeros / number,
       np.concatenate([*self._norms, np.zeros(0)]),

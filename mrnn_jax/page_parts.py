@@ -19,7 +19,7 @@ from typing import Any
 # Charts are drawn in these units and scaled to the width there is; small, so
 # that the text is still readable on a phone.
 _WIDTH, _HEIGHT = 480, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 10, 42
 
 
 def escape(text: Any) -> str:
