@@ -44,6 +44,7 @@ _FILE_FLAGS = (
   'format',
   'features',
   'feature_ids',
+  'encoder',
 )
 _SPLIT_FLAGS = (
   'train_list',
@@ -70,6 +71,7 @@ class BuildConfig:
   test_list: str | None = None
   features: str | None = None
   feature_ids: str | None = None
+  encoder: str | None = None
   validation_share: float | None = None
   test_share: float | None = None
   restval: bool = True
@@ -178,6 +180,12 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'List of ids, one a line or a dataset.json, for features whose list is not'
     ' beside them under the same name with .txt.',
   )
+  text(
+    'encoder',
+    'What made the features, where their file does not say, as'
+    ' data_prep.extract writes it: "efficientnet_lite0, squash to 224 x 224".'
+    ' Only a model that knows can caption photos.',
+  )
   text('train_list', 'List of training images, one name a line.')
   text('validation_list', 'List of validation images.')
   text('test_list', 'List of test images.')
@@ -244,6 +252,7 @@ def _build_from_files(config: BuildConfig):
     print(f'Captions in the format {raw_format}.')
   raw = READERS[raw_format](given)
   table = features_lib.load(config.features, config.feature_ids)
+  _declare_encoder(table, config)
   checked = checks.check_captions(config.dataset, raw)
   checked = checks.check_features(checked, raw, table)
   print(checked.report, flush=True)
@@ -260,6 +269,21 @@ def _build_from_files(config: BuildConfig):
     config.dataset, checked, table, fingerprint
   )
   return caption_features.write(content, config.root), True
+
+
+def _declare_encoder(
+  table: features_lib.FeatureTable, config: BuildConfig
+) -> None:
+  """Let --encoder say what the features' file does not."""
+  known = table.encoder.name
+  if not config.encoder or known == config.encoder:
+    return
+  if known != features_lib.Encoder().name:
+    raise errors.InputError(
+      f'--encoder={config.encoder}, but {config.features} says that its'
+      f' features were made by "{known}": leave --encoder out.'
+    )
+  table.encoder = dataclasses.replace(table.encoder, name=config.encoder)
 
 
 def _build_scenes(config: BuildConfig):

@@ -1,5 +1,6 @@
 """The command: what it prints, and its one sentence for every mistake."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -125,6 +126,20 @@ def test_own_data_with_one_command(capsys, tmp_path):
   )
   sizes = {k: v.num_examples for k, v in builder.info.splits.items()}
   assert sizes == {'train': 13, 'validation': 2, 'test': 5}
+
+
+def test_encoder_where_the_file_does_not_say(capsys, tmp_path, inputs):
+  code, _, _ = run(capsys, *inputs, '--encoder=a network')
+  assert code == 0
+  path = tmp_path / 'data' / 'caption_features' / 'flickr8k' / '1.0.0'
+  metadata = json.loads((path / 'metadata.json').read_text())
+  assert metadata['encoder']['name'] == 'a network'
+  features = tmp_path / 'f.npz'
+  with np.load(features) as archive:
+    np.savez(features, **archive, encoder='alexnet', weights='')
+  code, _, err = run(capsys, *inputs, '--encoder=a network', '--overwrite')
+  assert code == 1
+  assert 'made by "alexnet"' in err
 
 
 def test_nothing_is_written_when_a_check_fails(capsys, tmp_path, inputs):
