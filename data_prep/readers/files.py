@@ -11,9 +11,15 @@ from etils import epath
 from data_prep import records
 from mrnn_jax import errors
 
-# The names that split lists usually bear, besides a dataset's own.
+# The names that split lists usually bear; Flickr8K's own are here because its
+# captions go round in other forms too.
 COMMON_LISTS = {
-  'train': ('train.txt', 'trainImages.txt', 'train_list.txt'),
+  'train': (
+    'train.txt',
+    'trainImages.txt',
+    'train_list.txt',
+    'Flickr_8k.trainImages.txt',
+  ),
   'validation': (
     'val.txt',
     'validation.txt',
@@ -23,8 +29,14 @@ COMMON_LISTS = {
     'valImages.txt',
     'val_list.txt',
     'validation_list.txt',
+    'Flickr_8k.devImages.txt',
   ),
-  'test': ('test.txt', 'testImages.txt', 'test_list.txt'),
+  'test': (
+    'test.txt',
+    'testImages.txt',
+    'test_list.txt',
+    'Flickr_8k.testImages.txt',
+  ),
 }
 
 # Beyond these a file is not what it is given as, or nothing good will come of

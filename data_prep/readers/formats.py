@@ -1,6 +1,5 @@
 """Which reader a dataset needs: by its name, or by what its files look like."""
 
-from collections.abc import Sequence
 import fnmatch
 import json
 import re
@@ -82,11 +81,6 @@ def choose(dataset: str, raw: files.RawFiles) -> str:
       f'Both {first} and {second} could be meant: say which with --captions.'
     )
   return next(iter(kinds))
-
-
-def usual_names() -> Sequence[str]:
-  """Return the names that captions files usually bear, for help texts."""
-  return [names[0] for names in _USUAL.values()]
 
 
 def recognise(path: epath.Path) -> str | None:
