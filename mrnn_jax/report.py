@@ -1,11 +1,12 @@
 """What people look at: results as tables.
 
 ``python -m mrnn_jax.report WORKDIR [WORKDIR ...]`` sets runs beside each other
-and beside chance.
+and beside chance; with ``--mean`` it averages runs that differ by seed.
 """
 
 from collections.abc import Mapping, Sequence
 import json
+import statistics
 import sys
 from typing import Any
 
@@ -134,41 +135,86 @@ def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def compare(workdirs: Sequence[str]) -> str:
-  """Return the evaluations of several workdirs side by side.
-
-  Raises:
-    InputError: one of them has no evaluation.json, or a broken one.
-  """
+  """Return the evaluations of several workdirs side by side, and chance."""
   columns: dict[str, Any] = {}
   chance = None
   for workdir in workdirs:
-    path = epath.Path(workdir).expanduser() / 'evaluation.json'
-    try:
-      result = json.loads(path.read_text())
-      heading = f'{result["model"]} ({epath.Path(workdir).name})'
-      chance = chance or chance_column(result)
-    except OSError as error:
-      raise InputError(
-        f'there is no evaluation in {workdir}: make it by "python -m '
-        f'mrnn_jax.main --task=evaluate --workdir={workdir}".'
-      ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise InputError(
-        f'{path} is not an evaluation ({error}): make it again by "python -m '
-        f'mrnn_jax.main --task=evaluate --workdir={workdir}".'
-      ) from error
-    columns[heading] = result
+    result = read_evaluation(workdir)
+    chance = chance or chance_column(result)
+    columns[f'{result["model"]} ({epath.Path(workdir).name})'] = result
   columns['chance'] = chance
   return format_table(columns)
 
 
+def average(workdirs: Sequence[str]) -> str:
+  """Return mean and standard deviation over runs that differ by seed.
+
+  Raises:
+    InputError: an evaluation is not there, or was made under other
+      conventions than the first one.
+  """
+  results = [read_evaluation(workdir) for workdir in workdirs]
+  keys = ('dataset', 'split', 'model', 'convention')
+  for workdir, result in zip(workdirs, results, strict=True):
+    for key in keys:
+      if result[key] != results[0][key]:
+        raise InputError(
+          f'{workdir} and {workdirs[0]} differ in {key}: only evaluations of '
+          'one kind have a mean.'
+        )
+  lines = []
+  for label, path, form in ROWS:
+    values = [look_up(result, path) for result in results]
+    values = [value for value in values if value is not None]
+    if values:
+      form = form.replace('d}', '.1f}')
+      spread = statistics.stdev(values) if len(values) > 1 else 0.0
+      lines.append(
+        [
+          label,
+          form.format(statistics.mean(values)),
+          form.format(spread),
+          str(len(values)),
+        ]
+      )
+  return format_rows(['', 'mean', 'std', 'runs'], lines)
+
+
+def read_evaluation(workdir: str) -> dict[str, Any]:
+  """Read the evaluation.json of a workdir.
+
+  Raises:
+    InputError: it is not there, or broken.
+  """
+  path = epath.Path(workdir).expanduser() / 'evaluation.json'
+  command = f'python -m mrnn_jax.main --task=evaluate --workdir={workdir}'
+  try:
+    result = json.loads(path.read_text())
+    for key in ('dataset', 'split', 'model', 'convention'):
+      result[key]
+  except OSError as error:
+    raise InputError(
+      f'there is no evaluation in {workdir}: make it by "{command}".'
+    ) from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(
+      f'{path} is not an evaluation ({error}): make it again by "{command}".'
+    ) from error
+  return result
+
+
 def main(argv: Sequence[str]) -> int:
   """Print the comparison of the workdirs that are named."""
-  if not argv or argv[0] in ('--help', '-h'):
-    print('usage: python -m mrnn_jax.report WORKDIR [WORKDIR ...]')
-    return 0 if argv else 1
+  workdirs = [arg for arg in argv if arg != '--mean']
+  if not workdirs or workdirs[0].startswith('-'):
+    print(
+      'usage: python -m mrnn_jax.report [--mean] WORKDIR [WORKDIR ...]\n'
+      'Evaluations side by side; --mean: mean and standard deviation of runs '
+      'that differ by seed.'
+    )
+    return 0 if argv[:1] in (['--help'], ['-h']) else 1
   try:
-    print(compare(argv))
+    print(average(workdirs) if '--mean' in argv else compare(workdirs))
   except InputError as error:
     print(f'error: {error}', file=sys.stderr)
     return 1

@@ -46,6 +46,24 @@ def test_runs_are_compared(tmp_path):
   assert 'm-rnn (one)' in text
 
 
+def test_seeds_have_mean_and_spread(tmp_path, capsys):
+  for name, value in (('s0', 17.0), ('s1', 18.0), ('s2', 20.5)):
+    (tmp_path / name).mkdir()
+    result = {**RESULT, 'perplexity': {'corpus': value}}
+    if name != 's0':
+      result['retrieval'] = None  # Measured for one seed only.
+    (tmp_path / name / 'evaluation.json').write_text(json.dumps(result))
+  workdirs = [str(tmp_path / name) for name in ('s0', 's1', 's2')]
+  assert report.main(['--mean', *workdirs]) == 0
+  text = capsys.readouterr().out
+  assert cells(text, 'perplexity (corpus)') == ['18.50', '1.80', '3']
+  assert cells(text, 'image to text R@1') == ['20.0', '0.0', '1']
+  result['convention'] = {'beam_size': 5}
+  (tmp_path / 's2' / 'evaluation.json').write_text(json.dumps(result))
+  assert report.main(['--mean', *workdirs]) == 1
+  assert 'differ in convention' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('content', [None, '{', '[]', '{}'])
 def test_a_workdir_without_an_evaluation_says_how_to_make_it(
   tmp_path, content, capsys
