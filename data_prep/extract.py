@@ -103,10 +103,11 @@ def encode_photos(
   return Encoded(ids, features, unreadable, describe(network, resize))
 
 
-def default_batch_size() -> int:
+def default_batch_size(network: encoders.Network) -> int:
   """Return how many photos at a time suit the machine."""
-  # On a CPU the layers of more photos leave its cache, and gain nothing.
-  return 4 if jax.default_backend() == 'cpu' else 64
+  if jax.default_backend() == 'cpu':
+    return network.cpu_batch_size
+  return 64
 
 
 def _encode_batches(
@@ -129,7 +130,7 @@ def _encode_batches(
     For each batch [b, D] float32 features and b reasons, '' where the photo
     could be read; the feature of another photo means nothing.
   """
-  batch_size = min(batch_size or default_batch_size(), len(found))
+  batch_size = min(batch_size or default_batch_size(network), len(found))
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
@@ -263,7 +264,7 @@ def extract(config: ExtractConfig):
     _check_output(output, found, encoder)
     print(f'{output} is there already, made of the same photos.')
     return
-  batch_size = min(config.batch_size or default_batch_size(), len(found))
+  batch_size = min(config.batch_size or default_batch_size(network), len(found))
   parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
   batches = _encode_batches(
     found, network, config.resize, batch_size, parts.done

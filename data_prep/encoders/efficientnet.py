@@ -186,6 +186,8 @@ def create(name: str, weights: Weights) -> Network:
     weights=weights.checksum,
     image_size=variant.image_size,
     feature_size=FEATURE_SIZE,
+    # The wide layers of more photos leave the cache.
+    cpu_batch_size=2,
     params=_params(name, layers, weights),
     apply=lambda params, images: model.apply({'params': params}, images),
   )

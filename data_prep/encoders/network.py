@@ -20,6 +20,7 @@ class Network:
     weights: the sha256 of its weights file.
     image_size: S, the side of the square images in pixels.
     feature_size: D.
+    cpu_batch_size: photos at a time that suit a CPU.
     params: the weights.
     apply: (params, uint8 RGB images [B, S, S, 3]) -> features [B, D] float32.
   """
@@ -28,6 +29,7 @@ class Network:
   weights: str
   image_size: int
   feature_size: int
+  cpu_batch_size: int
   params: Any
   apply: Callable[[Any, jax.Array], jax.Array]
 

@@ -26,7 +26,9 @@ def apply(params, images):
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
   """An encoder that takes no time to compile, and small parts."""
-  network = encoders.Network('tiny', 'ab12' * 16, 8, 7, np.float32(0.5), apply)
+  network = encoders.Network(
+    'tiny', 'ab12' * 16, 8, 7, 4, np.float32(0.5), apply
+  )
 
   def load(name, weights=None):
     return network
@@ -217,7 +219,7 @@ def test_one_shape_is_compiled(folder, tiny):
     count += 1
     return apply(params, images)
 
-  network = encoders.Network('tiny', '', 8, 7, np.float32(0.5), count_traces)
+  network = encoders.Network('tiny', '', 8, 7, 4, np.float32(0.5), count_traces)
   extract.encode_photos(photos.find_all(str(folder)), network, batch_size=7)
   assert count == 1
 
