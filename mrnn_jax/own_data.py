@@ -9,7 +9,7 @@ import numpy as np
 from mrnn_jax import captioning, files
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
-from mrnn_jax.logs import Progress
+from mrnn_jax.logs import Progress, printable
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import tokenize
 
@@ -94,30 +94,7 @@ def load_images(
     model.check_encoder(vars(table.encoder), config.features)
     ids = table.ids
     return ids, model.check_features(np.stack([table.get(x) for x in ids]))
-  return _encode_photos(model, config)
-
-
-def _encode_photos(
-  model: TrainedModel, config: Config
-) -> tuple[list[str], np.ndarray]:
-  """Encode photos as those were that the model was trained on."""
-  from data_prep import encoders, extract, photos
-
-  name, resize = extract.parse_description(model.encoder_name)
-  if name not in encoders.ENCODERS:
-    raise InputError(
-      f'the model was trained on features of {model.encoder_name!r}, which '
-      'this program cannot make: give them by --features=FILE.'
-    )
-  network = encoders.load(name, config.encoder_weights or None)
-  found = photos.find_all(config.photos)
-  encoded = extract.encode_photos(found, network, resize)
-  for photo, reason in encoded.unreadable:
-    print(f'note: {printable(photo)} cannot be read: {printable(reason)}')
-  if not encoded.ids:
-    raise InputError(f'none of the photos of {config.photos} can be read.')
-  model.check_encoder(vars(encoded.encoder), config.photos)
-  return encoded.ids, model.check_features(encoded.features)
+  return model.encode_photos(config.photos, config.encoder_weights)
 
 
 def read_sentences(path: epath.PathLike) -> list[str]:
@@ -139,11 +116,6 @@ def read_sentences(path: epath.PathLike) -> list[str]:
   if not sentences:
     raise InputError(f'{path} has no sentence: write one a line.')
   return sentences
-
-
-def printable(text: str) -> str:
-  """Return a text without what would steer a terminal."""
-  return ''.join(c if c.isprintable() else '?' for c in text)
 
 
 def _give(

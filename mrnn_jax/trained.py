@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
@@ -24,6 +25,7 @@ from mrnn_jax import model as model_lib
 from mrnn_jax import model_file, parallel
 from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
+from mrnn_jax.logs import printable
 from mrnn_jax.rank import Progress, Ranker, Ranking
 from mrnn_jax.search import Decoded
 from mrnn_jax.vocabulary import Vocabulary, tokenize
@@ -140,6 +142,47 @@ class TrainedModel:
       ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
       for words, length in zip(decoded.words, decoded.lengths, strict=True)
     ]
+
+  def encode_photos(
+    self, photos: str, weights: str = ''
+  ) -> tuple[list[str], np.ndarray]:
+    """Encode photos as those were that the model was trained on.
+
+    Args:
+      photos: a folder, photos separated by commas, or a text file with one path
+        a line.
+      weights: the encoder's weights file, where no pip package brings it.
+
+    Returns:
+      The names of the N photos that can be read, and their features [N, D];
+      the others are named on stderr.
+
+    Raises:
+      InputError: none can be read, or the encoder is not one of ours.
+    """
+    # Here, as many have features and no photos.
+    from data_prep import encoders, extract
+    from data_prep import photos as photos_lib
+
+    name, resize = extract.parse_description(self.encoder_name)
+    if name not in encoders.ENCODERS:
+      raise InputError(
+        f'the model was trained on features of {self.encoder_name!r}, which '
+        'this program cannot make: give them by --features=FILE.'
+      )
+    network = encoders.load(name, weights or None)
+    encoded = extract.encode_photos(
+      photos_lib.find_all(photos), network, resize
+    )
+    for photo, reason in encoded.unreadable:
+      print(
+        f'note: {printable(photo)} cannot be read: {printable(reason)}',
+        file=sys.stderr,
+      )
+    if not encoded.ids:
+      raise InputError(f'none of the photos of {photos} can be read.')
+    self.check_encoder(vars(encoded.encoder), photos)
+    return encoded.ids, self.check_features(encoded.features)
 
   def log_prob(
     self, features: np.ndarray, sentences: Sequence[str]
