@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 
-.PHONY: demo test lint
+.PHONY: demo test lint pretrained
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,3 +29,13 @@ test: $(VENV)/tests-installed
 
 lint: $(VENV)/tests-installed
 	$(PY) -m ruff check .
+
+# The pretrained model anew; needs Flickr8K and its EfficientNet-Lite0 features.
+pretrained: $(VENV)/installed
+	@test -n "$$MRNN_DATA" || { echo "set MRNN_DATA to a folder that holds flickr8k/"; exit 1; }
+	$(PY) -m data_prep.build --dataset=flickr8k --raw_dir="$$MRNN_DATA/flickr8k" \
+	  --features="$$MRNN_DATA/flickr8k/features/flickr8k_effnetlite0_224.npz" \
+	  --encoder="efficientnet_lite0, squash to 224 x 224" --data_dir=runs/lite0
+	$(PY) -m mrnn_jax.main --flagfile=flickr8k.flags --data_dir=runs/lite0 --workdir=runs/lite0/mrnn
+	$(PY) -m mrnn_jax.main --workdir=runs/lite0/mrnn --task=export \
+	  --output=mrnn_jax/pretrained/model.npz
