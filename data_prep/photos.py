@@ -80,7 +80,9 @@ def find_all(images: str) -> list[Photo]:
   """
   # A comma may belong to the name of a file.
   whole = pathlib.Path(images).expanduser().exists()
-  names = [images] if whole else [name for name in images.split(',') if name]
+  names = (
+    [images] if whole else list(filter(None, map(str.strip, images.split(','))))
+  )
   found = [photo for name in names for photo in _find(name)]
   if not found:
     raise InputError(

@@ -263,7 +263,7 @@ def test_find_all(tmp_path):
     ('a.jpeg', f'{at}/a.jpeg'),
     ('/else/where.jpg', '/else/where.jpg'),
   ]
-  both = found(f'{at}/a.jpeg,{at}/b')
+  both = found(f'{at}/a.jpeg, {at}/b')
   assert [name for name, _ in both] == [f'{at}/a.jpeg', '1.png', '2.JPG']
   assert found(f'{at}/x,y.png') == [(f'{at}/x,y.png', f'{at}/x,y.png')]
 
