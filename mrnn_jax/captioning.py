@@ -1,6 +1,7 @@
 """Writes captions for the images of a split: ``captions.jsonl``."""
 
 from collections.abc import Sequence
+import dataclasses
 import math
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from mrnn_jax import files, input_pipeline
 from mrnn_jax.config import Config
+from mrnn_jax.consensus import Consensus
 from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import Progress
@@ -60,6 +62,7 @@ def caption_lines(
   features: np.ndarray,
   config: Config,
   prefix: str = '',
+  consensus: Consensus | None = None,
 ) -> list[dict[str, Any]]:
   """Write a caption for every image.
 
@@ -70,6 +73,7 @@ def caption_lines(
     config: how to choose words, and how many captions (``nbest``).
     prefix: words that every caption begins with; their probability is not
       counted in that of the caption.
+    consensus: chooses among the hypotheses of a beam, if given.
 
   Returns:
     A line of ``captions.jsonl`` for each image.
@@ -79,10 +83,13 @@ def caption_lines(
   unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
   if unknown:
     print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  options = decode_options(config)
+  if consensus:
+    options = dataclasses.replace(options, num_best=options.num_hypotheses)
   with Progress('captions', 'images') as progress:
     decoded = model.generate(
       features,
-      decode_options(config),
+      options,
       prefixes=[ids] * len(features),
       seed=config.sample_seed,
       batch_size=min(config.eval_batch_size, len(features)),
@@ -100,11 +107,42 @@ def caption_lines(
         f'no caption of {image_id} keeps to --min_words and --no_repeat_ngram: '
         'lower them.'
       )
+    if consensus:
+      hypotheses = _by_consensus(consensus, features[row], hypotheses)
     line = {'image_id': image_id, **hypotheses[0]}
     if config.nbest > 1:
-      line['nbest'] = hypotheses
+      line['nbest'] = hypotheses[: config.nbest]
     lines.append(line)
   return lines
+
+
+def _by_consensus(
+  consensus: Consensus, feature: np.ndarray, hypotheses: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """Return hypotheses with the most agreed first, each with its score."""
+  scores = consensus.scores(feature, [h['caption'] for h in hypotheses])
+  scored = [
+    {**hypothesis, 'consensus': score}
+    for hypothesis, score in zip(hypotheses, scores, strict=True)
+  ]
+  return sorted(scored, key=lambda h: -h['consensus'])
+
+
+def make_consensus(
+  model: TrainedModel, dataset: input_pipeline.Dataset, config: Config
+) -> Consensus | None:
+  """Return what reranks captions, if the configuration wants it."""
+  if not config.rerank_neighbors:
+    return None
+  split = input_pipeline.load_split(
+    dataset, 'train', model.vocabulary, config.feature_cache_mb
+  )
+  return Consensus(
+    split.features.all(),
+    split.captions,
+    config.rerank_neighbors,
+    config.rerank_captions,
+  )
 
 
 def write_captions(
@@ -112,6 +150,7 @@ def write_captions(
   split: input_pipeline.CaptionSplit,
   config: Config,
   prefix: str = '',
+  consensus: Consensus | None = None,
 ) -> dict[str, str]:
   """Write a caption for every image of a split into the workdir.
 
@@ -120,12 +159,13 @@ def write_captions(
     split: its N images.
     config: workdir and how to choose words.
     prefix: words that every caption begins with.
+    consensus: see ``caption_lines``.
 
   Returns:
     The best caption by image id.
   """
   lines = caption_lines(
-    model, split.image_ids, split.features.all(), config, prefix
+    model, split.image_ids, split.features.all(), config, prefix, consensus
   )
   path = files.result_path(config, 'captions.jsonl')
   files.write_json_lines(path, lines)

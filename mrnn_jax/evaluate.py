@@ -72,7 +72,12 @@ def evaluate(
   if config.length_protocol == 'reference':
     result |= reference_length.measure(model, split, config, training)
   else:
-    written = captioning.write_captions(model, split, config)
+    written = captioning.write_captions(
+      model,
+      split,
+      config,
+      consensus=captioning.make_consensus(model, dataset, config),
+    )
     result |= measure_captions(split, written, training)
   result['retrieval'] = result['chance'] = None
   if model.model.use_image and config.retrieval:
@@ -127,6 +132,8 @@ def convention(
     'max_words': config.max_words,
     'min_words': config.min_words,
     'no_repeat_ngram': config.no_repeat_ngram,
+    'rerank_neighbors': config.rerank_neighbors,
+    'rerank_captions': config.rerank_captions if config.rerank_neighbors else 0,
     'length_protocol': config.length_protocol,
     'context_words': config.context_words,
     'first_caption_only': config.first_caption_only,

@@ -199,6 +199,24 @@ def test_scores_are_not_computed_twice(workdir, data_dir, capsys, fewer):
   assert capsys.readouterr().out.count('not computed again') == 2
 
 
+def test_captions_by_consensus(workdir, data_dir):
+  run(
+    workdir,
+    data_dir,
+    task='caption',
+    split='validation',
+    beam_size=4,
+    nbest=3,
+    rerank_neighbors=5,
+    rerank_captions=4,
+  )
+  for line in read_lines(workdir / 'captions_validation.jsonl'):
+    scores = [hypothesis['consensus'] for hypothesis in line['nbest']]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert line['caption'] == line['nbest'][0]['caption']
+
+
 def test_reference_protocol(workdir, data_dir):
   run(
     workdir,

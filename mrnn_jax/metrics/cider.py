@@ -51,33 +51,46 @@ def cider_d(
     InputError: see ``check_captions``.
   """
   check_captions(hypotheses, references)
-  if documents is None:
-    documents = references
-  frequencies = Counter()
-  for texts in documents:
-    frequencies.update({gram for text in texts for gram in _ngrams(text)})
-  log_documents = math.log(len(documents))
+  cider = CiderD(references if documents is None else documents)
+  return np.asarray(
+    [
+      SCALE * np.mean([cider.similarity(hypothesis, text) for text in texts])
+      for hypothesis, texts in zip(hypotheses, references, strict=True)
+    ]
+  )
 
-  @functools.cache
-  def vector(text: str) -> _Vector:
-    weights = {}
-    squares = [0.0] * MAX_ORDER
-    for gram, count in _ngrams(text).items():
-      # An n-gram of no reference weighs as one of a single document.
-      idf = log_documents - math.log(max(1, frequencies[gram]))
-      weights[gram] = count * idf
-      squares[len(gram) - 1] += weights[gram] ** 2
-    norms = [math.sqrt(square) for square in squares]
-    return _Vector(weights, norms, len(text.split()))
 
-  scores = np.zeros(len(hypotheses))
-  for i, (hypothesis, texts) in enumerate(
-    zip(hypotheses, references, strict=True)
-  ):
-    of_hypothesis = vector(hypothesis)
-    similarities = [_similarity(of_hypothesis, vector(text)) for text in texts]
-    scores[i] = SCALE * sum(similarities) / len(similarities)
-  return scores
+class CiderD:
+  """Similarity of sentences by n-grams that few documents have."""
+
+  def __init__(self, documents: Sequence[Sequence[str]]):
+    """Count in how many documents each n-gram is.
+
+    Args:
+      documents: tokenised captions of each image.
+    """
+    frequencies = Counter()
+    for texts in documents:
+      frequencies.update({gram for text in texts for gram in _ngrams(text)})
+    log_documents = math.log(len(documents))
+
+    @functools.cache
+    def vector(text: str) -> _Vector:
+      weights = {}
+      squares = [0.0] * MAX_ORDER
+      for gram, count in _ngrams(text).items():
+        # An n-gram of no document weighs as one of a single document.
+        idf = log_documents - math.log(max(1, frequencies[gram]))
+        weights[gram] = count * idf
+        squares[len(gram) - 1] += weights[gram] ** 2
+      norms = [math.sqrt(square) for square in squares]
+      return _Vector(weights, norms, len(text.split()))
+
+    self._vector = vector
+
+  def similarity(self, hypothesis: str, reference: str) -> float:
+    """Return the clipped and length-damped cosine, 0 to 1, the mean over n."""
+    return _similarity(self._vector(hypothesis), self._vector(reference))
 
 
 def _ngrams(text: str) -> Counter[tuple[str, ...]]:
