@@ -20,6 +20,7 @@ TASKS = (
   'caption',
   'retrieve',
   'rank',
+  'score',
   'report',
   'export',
 )
@@ -31,6 +32,7 @@ GROUPS = {
   'generation': 'Writing captions',
   'retrieval': 'Ranking and retrieval',
   'own': 'Your own photos and sentences (task=caption, task=rank)',
+  'scoring': 'Scoring files of pairs (task=score)',
   'machine': 'Machine and logging',
 }
 FIXED_GROUPS = ('data', 'model', 'training')
@@ -258,6 +260,21 @@ class Config:
   prefix: str = _flag(
     'generation', '', 'Words that every caption begins with (task=caption).'
   )
+  rerank_neighbors: int = _flag(
+    'generation',
+    0,
+    'Choose among the hypotheses of a beam the one most like the captions of '
+    'so many training images nearest to the image (60 is usual); 0: the '
+    'likeliest.',
+    low=0,
+  )
+  rerank_captions: int = _flag(
+    'generation',
+    125,
+    'With rerank_neighbors: of their captions so many count, the most '
+    'similar ones.',
+    low=1,
+  )
   length_protocol: str = _flag(
     'generation',
     'end_sign',
@@ -335,6 +352,44 @@ class Config:
     '',
     'Weights file of the encoder, where no pip package brings it.',
   )
+  # Scoring.
+  score_input: str = _flag(
+    'scoring',
+    '',
+    'Files of records {image_id, sentence} or {image_id, sentences}: a path '
+    'or a pattern (*), of .jsonl, .csv, .tsv (each also with .gz) or .parquet. '
+    'The images are those of --features, or of all splits of --dataset; '
+    '--output is the folder for the results.',
+  )
+  score_normalized: bool = _flag(
+    'scoring',
+    False,
+    'Add log P(w|I) - log P(w), with P(w) from --norm_images training images: '
+    'so many times the work for each distinct sentence.',
+  )
+  word_log_probs: bool = _flag(
+    'scoring', False, 'Add the log-probability of each word, and of ##END##.'
+  )
+  shard: str = _flag(
+    'scoring',
+    '',
+    'Score only part i/n of the input, i from 0; auto: the task of a SLURM '
+    'array (0-(n-1)) or of a Kubernetes Indexed Job (auto/n). Default: all, '
+    'or the part of this process of a multi-process job.',
+  )
+  max_bad_records: int = _flag(
+    'scoring',
+    0,
+    'Records of a shard that may be bad; they go to rejects-*.jsonl. One more '
+    'and the shard stops.',
+    low=0,
+  )
+  score_block: int = _flag(
+    'scoring',
+    1000,
+    'Records that are shared out, read and scored together: bounds the memory.',
+    low=1,
+  )
   # Machine.
   num_devices: int = _flag(
     'machine', 0, 'Local devices to use; 0: all there are.', low=0
@@ -369,6 +424,15 @@ class Config:
       raise InputError(
         f'--nbest={self.nbest} asks for more captions than '
         f'--beam_size={self.beam_size} keeps: raise --beam_size.'
+      )
+    if self.rerank_neighbors and (self.photos or self.features):
+      raise InputError(
+        '--rerank_neighbors needs the training images of a dataset: leave it '
+        'out for photos and features of your own.'
+      )
+    if self.rerank_neighbors and self.length_protocol == 'reference':
+      raise InputError(
+        '--rerank_neighbors goes with --length_protocol=end_sign only.'
       )
     if self.min_words > self.max_words:
       raise InputError(

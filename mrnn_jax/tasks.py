@@ -13,6 +13,7 @@ from mrnn_jax import (
   page,
   parallel,
   report,
+  scoring_job,
 )
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
@@ -41,7 +42,8 @@ def resolve(config: Config, names_given: set[str]) -> Config:
   Photos and features of one's own go to the pretrained model where neither
   --workdir nor --model_file names another.
   """
-  if own_data.given(config) and not config.workdir and not config.model_file:
+  own = own_data.given(config) or (config.task == 'score' and config.features)
+  if own and not config.workdir and not config.model_file:
     config = config.replace(model_file=PRETRAINED)
   if not config.workdir:
     config = config.replace(
@@ -100,6 +102,7 @@ def caption(config: Config) -> None:
     evaluate_lib.load_split(model, dataset, config, False),
     config,
     config.prefix,
+    captioning.make_consensus(model, dataset, config),
   )
 
 
@@ -129,6 +132,11 @@ def rank(config: Config) -> None:
   own_data.rank(_load(config), config)
 
 
+def score(config: Config) -> None:
+  """Score files of pairs of an image and a sentence."""
+  scoring_job.score(_load(config), config)
+
+
 def export(config: Config) -> None:
   """Write the workdir's best model to one file."""
   path = epath.Path(config.output or epath.Path(config.workdir) / 'model.npz')
@@ -143,6 +151,7 @@ TASKS: dict[str, Callable[[Config], None]] = {
   'caption': caption,
   'retrieve': retrieve,
   'rank': rank,
+  'score': score,
   'export': export,
   'report': write_page,
 }

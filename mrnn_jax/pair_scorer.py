@@ -1,0 +1,227 @@
+"""log P(sentence | image) of given pairs: what they share is computed once.
+
+Where not every sentence meets every image, the matrix of ``rank`` would be
+mostly waste.  Of the pairs of a window only this is computed:
+
+  language  once per distinct prefix of the sentences
+  image     once per image
+  readout   once per distinct (prefix, image), in tiles of a fixed shape
+
+A tile holds no padding but in the window's last one.  Every shape is fixed, so
+that the bits of a result depend on the window and the tile size alone, not on
+the number of devices.
+
+Letters: P distinct prefixes, N images, H distinct (prefix, image), T target
+words of all pairs, R recurrent, M multimodal, D image feature.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mrnn_jax import parallel, rank
+from mrnn_jax.model import MRNN, Variables
+from mrnn_jax.prefix_tree import PrefixTree, Tiles
+
+# Rows that a device takes at a time: a level of the prefix tree is padded to a
+# multiple of the first, a window's images to one of the second.
+_LANGUAGE_ROWS = 256
+_IMAGE_ROWS = 64
+# Target words of a window: bounds the memory, whatever is to be scored.
+_WINDOW_WORDS = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class PairPlan:
+  """What is to be computed for a window of pairs.
+
+  Attributes:
+    tree: the distinct prefixes of the sentences.
+    row_prefix: [H] the prefix of each readout.
+    row_image: [H] the image of each readout.
+    edge_prefix: [Q] the readout that each needed logit is of, ascending.
+    edge_word: [Q] the word of that logit.
+    path: [T] which of the Q each target word is, one pair after another.
+    tiles: the readouts in tiles; its "prefixes" are numbers of readouts.
+  """
+
+  tree: PrefixTree
+  row_prefix: np.ndarray
+  row_image: np.ndarray
+  edge_prefix: np.ndarray
+  edge_word: np.ndarray
+  path: np.ndarray
+  tiles: Tiles
+
+
+class PairScorer:
+  """Scores pairs with one model; compiled once, for any pairs."""
+
+  def __init__(
+    self,
+    model: MRNN,
+    variables: Variables,
+    devices: list[jax.Device],
+    tile_rows: int = 500,
+  ):
+    """Place a model on devices.
+
+    Args:
+      model: the model.
+      variables: its variables.
+      devices: where to run.
+      tile_rows: rows of logits [tile_rows, V] that a device holds.
+    """
+    self._model = model
+    self._devices = devices
+    self._tile_rows = tile_rows
+    self._variables = parallel.replicate(variables, devices)
+
+    def language(variables, carry, tokens):
+      return model.apply(variables, carry, tokens, method='language_step')
+
+    def image(variables, features):
+      return model.apply(variables, features, method='image')
+
+    def readout(variables, hidden, slot, word):
+      # The images are in the rows already: one image of zeros is added.
+      return rank.edge_log_probs(
+        lambda x: model.apply(variables, x, method='readout'),
+        jnp.zeros((1, hidden.shape[1])),
+        hidden,
+        slot,
+        word,
+      )[0]
+
+    self._language = parallel.pmap(language, devices)
+    self._image = parallel.pmap(image, devices)
+    self._readout = parallel.pmap(readout, devices)
+
+  def plan(
+    self, sentences: Sequence[Sequence[int]], pairs: np.ndarray
+  ) -> list[PairPlan]:
+    """Find out what pairs share.  Host work, for another thread to do.
+
+    Args:
+      sentences: distinct sentences of word ids, ``##START##`` to ``##END##``.
+      pairs: [pairs, 2] numbers of a sentence and an image.
+
+    Returns:
+      A plan for each window of pairs, in their order.
+    """
+    lengths = np.asarray([len(s) - 1 for s in sentences])[pairs[:, 0]]
+    window = (np.cumsum(lengths) - 1) // _WINDOW_WORDS
+    cuts = np.flatnonzero(np.diff(window)) + 1
+    return [self._plan_window(sentences, x) for x in np.split(pairs, cuts)]
+
+  def _plan_window(
+    self, sentences: Sequence[Sequence[int]], pairs: np.ndarray
+  ) -> PairPlan:
+    chosen, place = np.unique(pairs[:, 0], return_inverse=True)
+    tree = PrefixTree.build([sentences[s] for s in chosen])
+    lengths = np.diff(tree.offsets)[place]
+    first = np.cumsum(lengths) - lengths  # where each pair begins
+    step = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    edges = tree.paths[np.repeat(tree.offsets[place], lengths) + step]  # [T]
+    images = np.repeat(pairs[:, 1].astype(np.int64), lengths)
+    N, V = int(pairs[:, 1].max()) + 1, int(tree.edge_word.max()) + 1
+    keys, path = np.unique(
+      (tree.edge_prefix[edges] * N + images) * V + tree.edge_word[edges],
+      return_inverse=True,
+    )
+    rows, edge_prefix = np.unique(keys // V, return_inverse=True)
+    cut = _Edges(edge_prefix, (keys % V).astype(np.int32))
+    return PairPlan(
+      tree=tree,
+      row_prefix=rows // N,
+      row_image=rows % N,
+      edge_prefix=cut.edge_prefix,
+      edge_word=cut.edge_word,
+      path=path,
+      tiles=Tiles.cut(
+        cut, self._tile_rows, 2 * self._tile_rows, len(self._devices)
+      ),
+    )
+
+  def word_log_probs(
+    self, plans: Sequence[PairPlan], features: np.ndarray
+  ) -> np.ndarray:
+    """Return log P(word | words before, image), natural logarithms.
+
+    Args:
+      plans: of pairs.
+      features: [N, D] raw features of the images.
+
+    Returns:
+      [T] float32, the target words of one pair after another.
+    """
+    images = self._image_vectors(features)
+    return np.concatenate([self._score_window(x, images) for x in plans])
+
+  def _score_window(self, plan: PairPlan, images: np.ndarray) -> np.ndarray:
+    """Return the log-probabilities [T] of a window, for images [N, M]."""
+    contexts = self._contexts(plan.tree)
+    tiles, n = plan.tiles, len(self._devices)
+    values = np.empty(len(plan.edge_word) + 1, np.float32)
+    under_way = None
+    for start in range(0, len(tiles.prefixes), n):
+      part = slice(start, start + n)
+      rows = tiles.prefixes[part]  # [devices, tile rows]
+      hidden = contexts[plan.row_prefix[rows]] + images[plan.row_image[rows]]
+      result = self._readout(
+        self._variables, hidden, tiles.edge_slot[part], tiles.edge_word[part]
+      )
+      # The host puts one call's results away while the next one is computed.
+      if under_way:
+        values[tiles.edge[under_way[0]]] = under_way[1]
+      under_way = part, result
+    values[tiles.edge[under_way[0]]] = under_way[1]
+    return values[plan.path]
+
+  def _contexts(self, tree: PrefixTree) -> np.ndarray:
+    """Run the language path once per prefix, level by level: [P, M]."""
+    P, n = tree.num_prefixes, len(self._devices)
+    carries = np.zeros((P, self._model.recurrent_size), np.float32)
+    contexts = np.empty((P, self._model.multimodal_size), np.float32)
+    step = n * _LANGUAGE_ROWS
+    for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
+      for first in range(start, stop, step):
+        part = slice(first, min(first + step, stop))
+        rows = parallel.pad_rows(
+          (carries[tree.parents[part]], tree.tokens[part]), step
+        )
+        carry, context = self._language(
+          self._variables, *parallel.split_rows(rows, n)
+        )
+        count = part.stop - part.start
+        carries[part] = np.asarray(carry).reshape(step, -1)[:count]
+        contexts[part] = np.asarray(context).reshape(step, -1)[:count]
+    return contexts
+
+  def _image_vectors(self, features: np.ndarray) -> np.ndarray:
+    """Return V_I I [N, M] of raw features [N, D]."""
+    n = len(self._devices)
+    step = n * _IMAGE_ROWS
+    vectors = [
+      np.asarray(
+        self._image(
+          self._variables,
+          parallel.split_rows(
+            parallel.pad_rows(features[i : i + step], step), n
+          ),
+        )
+      ).reshape(step, -1)
+      for i in range(0, len(features), step)
+    ]
+    return np.concatenate(vectors)[: len(features)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Edges:
+  """What ``Tiles.cut`` asks of a tree: the readouts stand for its prefixes."""
+
+  edge_prefix: np.ndarray
+  edge_word: np.ndarray

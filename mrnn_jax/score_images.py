@@ -1,0 +1,83 @@
+"""The features of the images that records to score name."""
+
+from collections.abc import Callable
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from mrnn_jax import input_pipeline
+from mrnn_jax.config import Config
+from mrnn_jax.errors import InputError
+from mrnn_jax.trained import TrainedModel
+
+# Features by which a file is known again.
+_SAMPLED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageLookup:
+  """A source of features.
+
+  Attributes:
+    get: image id -> raw feature [D]; KeyError for an image that it has not.
+    identity: changes whenever the features do.
+  """
+
+  get: Callable[[str], np.ndarray]
+  identity: str
+
+  @classmethod
+  def open(cls, model: TrainedModel, config: Config) -> 'ImageLookup':
+    """Open ``--features``, or all splits of the dataset.
+
+    Raises:
+      InputError: it cannot be read, or is of another kind than the model's.
+    """
+    if config.features:
+      return cls._of_file(model, config.features)
+    dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+    model.check_dataset(dataset)
+    return cls._of_dataset(model, dataset, config.feature_cache_mb)
+
+  @classmethod
+  def _of_file(cls, model: TrainedModel, path: str) -> 'ImageLookup':
+    # Here, as feature files are not everybody's way to images.
+    from data_prep import features as features_lib
+
+    table = features_lib.load(path)
+    model.check_encoder(vars(table.encoder), path)
+    D = model.dataset['feature_size']
+    if table.dim != D:
+      raise InputError(
+        f'{path} has features of {table.dim} numbers, the model wants {D}, '
+        f'made by {model.encoder_name}.'
+      )
+    digest = hashlib.sha256('\n'.join(table.ids).encode())
+    last = len(table.ids) - 1
+    for row in np.unique(np.linspace(0, last, _SAMPLED).astype(int)):
+      digest.update(table.get(table.ids[row]).tobytes())
+    return cls(table.get, digest.hexdigest())
+
+  @classmethod
+  def _of_dataset(
+    cls,
+    model: TrainedModel,
+    dataset: input_pipeline.Dataset,
+    cache_mb: float,
+  ) -> 'ImageLookup':
+    from data_prep.records import image_key
+
+    places = {}
+    for name in dataset.builder.info.splits:
+      split = input_pipeline.load_split(
+        dataset, name, model.vocabulary, cache_mb
+      )
+      for i, image_id in enumerate(split.image_ids):
+        places[image_key(image_id)] = split.features, i
+
+    def get(image_id: str) -> np.ndarray:
+      features, i = places[image_key(image_id)]
+      return features[np.asarray([i])][0]
+
+    return cls(get, dataset.fingerprint)

@@ -1,0 +1,179 @@
+"""Parquet files of records to score; needs pyarrow, an optional extra.
+
+Columns are handed on as Arrow has them, so that no type is lost.  The number
+of rows stands in a file's footer: groups of rows that hold nothing wanted are
+not read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from etils import epath
+
+from mrnn_jax import score_records
+from mrnn_jax.errors import InputError
+from mrnn_jax.score_records import Block, make_record
+
+try:
+  import pyarrow as pa
+  import pyarrow.parquet as pq
+except ImportError as error:
+  raise InputError(
+    'Parquet files need pyarrow: install it by "pip install pyarrow", or give '
+    '.jsonl or .csv.'
+  ) from error
+
+# Rows of a group of the results: the readers of Parquet like them large.
+_GROUP_ROWS = 1 << 16
+# One row of a batch, as it waits to be written.
+Row = tuple[pa.RecordBatch, int]
+
+
+class Parquet:
+  """Parquet with columns ``image_id`` and ``sentence`` or ``sentences``."""
+
+  suffix = '.parquet'
+
+  def __init__(self, result_fields: Sequence[str]):
+    """Take the columns that are to be added."""
+    self._result_fields = result_fields
+
+  def head(self, path: epath.Path) -> pa.Schema:
+    """Return the columns and their types."""
+    with path.open('rb') as file:
+      try:
+        schema = pq.ParquetFile(file).schema_arrow.remove_metadata()
+      except pa.ArrowException as error:
+        raise _unreadable(path, error) from error
+    if 'image_id' not in schema.names or not _sentence_field(schema):
+      raise InputError(
+        f'{path} has no columns "image_id" and "sentence": it has '
+        f'{", ".join(schema.names)}.'
+      )
+    return schema
+
+  def blocks(
+    self, path: epath.Path, size: int, wanted: Callable[[int], bool]
+  ) -> Iterator[Block]:
+    """Yield the blocks that are wanted; a block is so many rows."""
+    try:
+      with path.open('rb') as raw:
+        yield from self._blocks(
+          pq.ParquetFile(raw), path.stat().length, size, wanted
+        )
+    except pa.ArrowException as error:
+      raise _unreadable(path, error) from error
+
+  def _blocks(
+    self,
+    file: pq.ParquetFile,
+    num_bytes: int,
+    size: int,
+    wanted: Callable[[int], bool],
+  ) -> Iterator[Block]:
+    total = file.metadata.num_rows
+    sentence = _sentence_field(file.schema_arrow)
+    records: list[Any] = []
+    start = 0
+    for group in range(file.num_row_groups):
+      stop = start + file.metadata.row_group(group).num_rows
+      row = start
+      start = stop
+      if not any(map(wanted, range(row // size, -(-stop // size)))):
+        continue
+      for batch in file.iter_batches(size, row_groups=[group]):
+        # Groups may end anywhere; blocks end at multiples of their size.
+        while len(batch):
+          number = row // size
+          part = batch.slice(0, (number + 1) * size - row)
+          batch = batch.slice(len(part))
+          if wanted(number):
+            records += _records(part, row + 1, sentence)
+          row += len(part)
+          if wanted(number) and row in ((number + 1) * size, total):
+            yield Block(number, records, num_bytes * row // total)
+            records = []
+
+  def writer(self, file: BinaryIO, head: pa.Schema) -> '_Writer':
+    """Begin a file with the columns of the input and those of results."""
+    return _Writer(file, head, self._result_fields)
+
+
+def _unreadable(path: epath.Path, error: Exception) -> InputError:
+  reason = str(error).split('\n')[0].rstrip('.')
+  return InputError(f'{path} cannot be read as Parquet ({reason}).')
+
+
+def _sentence_field(schema: pa.Schema) -> str | None:
+  names = score_records.SENTENCE_FIELDS
+  return next((name for name in names if name in schema.names), None)
+
+
+def _records(part: pa.RecordBatch, first: int, sentence: str) -> list[Any]:
+  """Return the records of consecutive rows, the first of which has a number."""
+  image_ids = part.column('image_id').to_pylist()
+  values = part.column(sentence).to_pylist()
+  return [
+    make_record(
+      first + i, {'image_id': image_id, sentence: value}, row=(part, i)
+    )
+    for i, (image_id, value) in enumerate(zip(image_ids, values, strict=True))
+  ]
+
+
+class _Writer:
+  """Gathers rows until they are enough for a group."""
+
+  def __init__(
+    self, file: BinaryIO, head: pa.Schema, result_fields: Sequence[str]
+  ):
+    kind = head.field(_sentence_field(head)).type
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    self._kept = [x for x in head.names if x not in result_fields]
+    self._types = {x: _type(x, listed) for x in result_fields}
+    self._schema = pa.schema(
+      [
+        *(head.field(name) for name in self._kept),
+        *(pa.field(name, kind) for name, kind in self._types.items()),
+      ]
+    )
+    self._writer = pq.ParquetWriter(file, self._schema)
+    self._tables: list[pa.Table] = []
+
+  def write(
+    self, rows: Sequence[Row], results: Sequence[Mapping[str, Any]]
+  ) -> None:
+    if not rows:
+      return
+    kept = pa.Table.from_batches(
+      [batch.slice(i, 1).select(self._kept) for batch, i in rows]
+    )
+    added = [
+      pa.array([result[name] for result in results], kind)
+      for name, kind in self._types.items()
+    ]
+    # Packed at once: slices would hold on to the batches that they are from.
+    self._tables.append(
+      pa.Table.from_arrays(
+        [*kept.combine_chunks().columns, *added], schema=self._schema
+      )
+    )
+    if sum(map(len, self._tables)) >= _GROUP_ROWS:
+      self._flush()
+
+  def _flush(self) -> None:
+    if self._tables:
+      self._writer.write_table(pa.concat_tables(self._tables), _GROUP_ROWS)
+    self._tables = []
+
+  def close(self) -> None:
+    self._flush()
+    self._writer.close()
+
+
+def _type(name: str, listed: bool) -> pa.DataType:
+  """Return the type of a column of results."""
+  kind = pa.int64() if name in ('words', 'oov') else pa.float64()
+  if name == 'word_log_probs':
+    kind = pa.list_(kind)
+  return pa.list_(kind) if listed else kind

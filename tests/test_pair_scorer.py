@@ -1,0 +1,106 @@
+import jax
+import numpy as np
+import pytest
+
+from mrnn_jax import model as model_lib
+from mrnn_jax import pair_scorer, parallel, rank
+from mrnn_jax.pair_scorer import PairScorer
+from mrnn_jax.vocabulary import END, START
+
+D = 7
+
+
+@pytest.fixture(scope='module')
+def model_and_variables():
+  model = model_lib.MRNN(
+    vocab_size=20,
+    feature_size=D,
+    embedding_size=5,
+    recurrent_size=6,
+    multimodal_size=8,
+  )
+  return model, model_lib.init_variables(model, jax.random.key(0))
+
+
+@pytest.fixture(scope='module')
+def problem():
+  """Sentences that share beginnings, features, and pairs of them."""
+  rng = np.random.default_rng(0)
+  sentences = {
+    (START, *rng.integers(3, 8, rng.integers(1, 6)).tolist(), END)
+    for _ in range(60)
+  }
+  features = rng.normal(size=(70, D)).astype(np.float32)
+  pairs = np.stack(
+    [rng.integers(len(sentences), size=200), rng.integers(70, size=200)], 1
+  )
+  return sorted(sentences), features, np.concatenate([pairs, pairs[:9]])
+
+
+def score(model_and_variables, problem, num_devices=1, tile_rows=32):
+  sentences, features, pairs = problem
+  scorer = PairScorer(
+    *model_and_variables, parallel.local_devices(num_devices), tile_rows
+  )
+  plans = scorer.plan(sentences, pairs)
+  return plans, scorer.word_log_probs(plans, features)
+
+
+@pytest.fixture(scope='module')
+def scored(model_and_variables, problem):
+  return score(model_and_variables, problem)
+
+
+def test_as_the_matrix_has_it(model_and_variables, problem, scored):
+  sentences, features, pairs = problem
+  devices = parallel.local_devices(1)
+  ranker = rank.Ranker(*model_and_variables, devices, 10, 40)
+  expected = ranker.log_probs(sentences, features)[pairs[:, 0], pairs[:, 1]]
+  lengths = np.asarray([len(s) - 1 for s in sentences])[pairs[:, 0]]
+  _, values = scored
+  assert values.shape == (lengths.sum(),)
+  found = np.add.reduceat(values, np.cumsum(lengths) - lengths)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_each_word_is_its_logit(model_and_variables, problem, scored):
+  model, variables = model_and_variables
+  sentences, features, pairs = problem
+  sentence, image = pairs[0]
+  ids = np.asarray([sentences[sentence]])
+  logits = model.apply(variables, ids[:, :-1], features[None, [image]])
+  expected = jax.nn.log_softmax(logits)[0, np.arange(ids.size - 1), ids[0, 1:]]
+  np.testing.assert_allclose(scored[1][: ids.size - 1], expected, atol=1e-5)
+
+
+def test_nothing_is_computed_twice(problem, scored):
+  sentences, _, pairs = problem
+  (plan,), _ = scored
+  used = {tuple(sentences[s]) for s, _ in pairs.tolist()}
+  prefixes = {s[:t] for s in used for t in range(1, len(s))}
+  assert plan.tree.num_prefixes == len(prefixes)
+  readouts = {
+    (sentences[s][:t], image)
+    for s, image in pairs.tolist()
+    for t in range(1, len(sentences[s]))
+  }
+  assert len(plan.row_prefix) == len(readouts)
+  # Only the last tile is not full.
+  assert len(plan.tiles.prefixes) == -(-len(readouts) // 32)
+
+
+@pytest.mark.parametrize('num_devices', [2, 4])
+def test_bits_do_not_depend_on_devices(
+  model_and_variables, problem, scored, num_devices
+):
+  _, values = score(model_and_variables, problem, num_devices)
+  np.testing.assert_array_equal(values, scored[1])
+
+
+def test_many_words_go_in_windows(
+  model_and_variables, problem, scored, monkeypatch
+):
+  monkeypatch.setattr(pair_scorer, '_WINDOW_WORDS', 90)
+  plans, values = score(model_and_variables, problem)
+  assert len(plans) > 5
+  np.testing.assert_allclose(values, scored[1], atol=1e-5)
