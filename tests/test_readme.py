@@ -1,0 +1,72 @@
+"""What README shows runs as it stands there."""
+
+import pathlib
+import re
+import shlex
+
+from absl import flags
+from PIL import Image
+import pytest
+
+from data_prep import build, extract
+from mrnn_jax import PRETRAINED, tasks
+from mrnn_jax import config as config_lib
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+
+
+@pytest.fixture
+def photos(tmp_path):
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  for name, colour in (('grass', 'green'), ('sky', 'blue')):
+    Image.new('RGB', (80, 60), colour).save(folder / f'{name}.jpg')
+  (folder / 'broken.jpg').write_bytes(b'not a photo')
+  return folder
+
+
+def test_python_example(photos, monkeypatch, capsys):
+  (code,) = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+  monkeypatch.chdir(photos.parent)
+  exec(code, {})
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in lines[:2]] == ['grass.jpg', 'sky.jpg']
+  assert all(len(line.split()) > 3 for line in lines[:2])
+  assert 'grass.jpg' in lines[-1] or 'sky.jpg' in lines[-1]
+
+
+def test_own_photos_need_nothing_else(photos, monkeypatch, capsys):
+  monkeypatch.chdir(photos.parent)
+  tasks.run(config_lib.Config(task='caption', photos='photos'), {'photos'})
+  out = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in out[1:]] == ['grass.jpg', 'sky.jpg']
+  assert not (photos.parent / 'runs').exists()
+
+
+def test_the_pretrained_model_is_small():
+  assert pathlib.Path(PRETRAINED).stat().st_size < 8e6
+
+
+def _commands():
+  # Code stands between every other pair of fences.
+  blocks = README.replace('\\\n', ' ').split('```')[1::2]
+  lines = [line.strip() for block in blocks for line in block.splitlines()]
+  return [line for line in lines if line.startswith('python -m ')]
+
+
+@pytest.mark.parametrize('command', sorted(set(_commands())))
+def test_commands_have_flags_that_exist(command):
+  words = shlex.split(command, comments=True)
+  module = words[2]
+  values = flags.FlagValues()
+  if module == 'mrnn_jax.main':
+    config_lib.define_flags(values)
+  elif module == 'data_prep.build':
+    build.define_flags(values)
+  elif module == 'data_prep.extract':
+    extract.define_flags(values)
+  else:
+    pytest.skip('no flags of absl')
+  given = [w for w in words[3:] if not w.startswith('--flagfile')]
+  assert len(values([module, *given])) == 1
