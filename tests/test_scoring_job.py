@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_prep import build
 from mrnn_jax import config as config_lib
 from mrnn_jax import model as model_lib
 from mrnn_jax import model_file, scoring_job, tasks
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp('scoring')
   vocabulary = [*SPECIAL_WORDS, *WORDS]
   config = config_lib.Config(
-    embedding_size=4, recurrent_size=5, multimodal_size=7
+    dataset='custom', embedding_size=4, recurrent_size=5, multimodal_size=7
   ).fixed()
   network = model_lib.create_model('m-rnn', len(vocabulary), D, config)
   rng = np.random.default_rng(0)
@@ -274,6 +275,35 @@ def test_every_format_gives_the_same(folder, tmp_path):
   table = found['csv'].read_text().splitlines()
   assert table[0] == 'n,image_id,sentence,log_prob,perplexity,words,oov'
   assert table[1:] == [','.join(map(str, x.values())) for x in expected]
+
+
+def test_images_of_all_splits_of_a_dataset(folder, scored, tmp_path):
+  raw = tmp_path / 'raw'
+  raw.mkdir()
+  (raw / 'c.csv').write_text(
+    'image_id,caption,split\n'
+    '0.jpg,A dog.,train\n1.jpg,A dog.,train\n'
+    '2.jpg,A dog.,validation\n3.jpg,A dog.,test\n'
+  )
+  build.build(
+    build.BuildConfig(
+      dataset='custom',
+      captions=str(raw / 'c.csv'),
+      features=str(folder / 'features.npz'),
+      data_dir=str(tmp_path / 'data'),
+    )
+  )
+  output = tmp_path / 'output'
+  run(
+    folder,
+    output,
+    features='',
+    data_dir=str(tmp_path / 'data'),
+    score_normalized=True,
+    word_log_probs=True,
+  )
+  name = 'scores-00000-of-00001.jsonl'
+  assert (output / name).read_bytes() == (scored / name).read_bytes()
 
 
 def test_a_shard_may_have_nothing(folder, tmp_path):
