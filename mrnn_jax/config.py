@@ -53,9 +53,10 @@ class Config:
   task: str = _flag(
     'run',
     TASKS[0],
-    'train; evaluate (perplexity, BLEU, CIDEr-D, ROUGE-L, retrieval), caption '
-    'or retrieve with the best checkpoint; or train and then evaluate; report '
-    'makes a page, report.html, of what the others have written.',
+    'train; or, with the best model: evaluate (perplexity, BLEU, CIDEr-D, '
+    'ROUGE-L, retrieval); caption; retrieve; rank (photos and sentences of '
+    'your own); score (files of pairs); report (a page of what was written); '
+    'export (one file). train_and_evaluate does both.',
     choices=TASKS,
   )
   workdir: str = _flag(
@@ -322,6 +323,13 @@ class Config:
     'Rows of logits a tile holds: small enough for the cache on a CPU, in '
     'the ten thousands on an accelerator.',
     low=1,
+  )
+  rank_dtype: str = _flag(
+    'retrieval',
+    'auto',
+    'Operands of the product that ranking consists of; sums are float32. auto: '
+    'bfloat16 on GPU and TPU, float32 on CPU.',
+    choices=('auto', 'float32', 'bfloat16'),
   )
   # One's own photos.
   photos: str = _flag(

@@ -15,6 +15,8 @@ python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
 Train an m-RNN on a prepared dataset and evaluate it, write captions, or rank
 images and sentences. A workdir alone is enough to use its model:
 python -m mrnn_jax.main --workdir=W --task=caption
+Photos of your own go to a pretrained model:
+python -m mrnn_jax.main --task=caption --photos=DIR
 """
 
 

@@ -125,6 +125,19 @@ def dropout(x: Array, rate: float, row_keys: Array | None, site: int) -> Array:
   return jnp.where(mask, x * (256 / kept), 0)
 
 
+def dot_general(
+  lhs: Array, rhs: Array, dimension_numbers, *unused, dtype: str, **unused_too
+) -> Array:
+  """Multiply operands of a data type, summed in float32."""
+  del unused, unused_too
+  return jax.lax.dot_general(
+    lhs.astype(dtype),
+    rhs.astype(dtype),
+    dimension_numbers,
+    preferred_element_type=jnp.float32,
+  )
+
+
 class MRNN(nn.Module):
   """The m-RNN, or with ``use_image=False`` the paper's RNN-Base (7.3).
 
@@ -144,6 +157,9 @@ class MRNN(nn.Module):
     recurrent_dropout: rate on r(t) as the multimodal layer reads it.
     multimodal_dropout: rate on m(t).
     image_dropout: rate on the scaled feature I.
+    readout_dtype: of the operands of the softmax layer's product, which is
+      nearly all of the work; sums and results are float32 whatever it is.
+      'bfloat16' is for inference.
   """
 
   vocab_size: int
@@ -161,6 +177,7 @@ class MRNN(nn.Module):
   recurrent_dropout: float = 0.0
   multimodal_dropout: float = 0.0
   image_dropout: float = 0.0
+  readout_dtype: str = 'float32'
 
   def setup(self):
     """Create the layers."""
@@ -177,7 +194,10 @@ class MRNN(nn.Module):
       D = self.feature_size
       self.mean = self.variable('statistics', 'mean', jnp.zeros, (D,))
       self.std = self.variable('statistics', 'std', jnp.ones, (D,))
-    self.softmax = nn.Dense(self.vocab_size)
+    self.softmax = nn.Dense(
+      self.vocab_size,
+      dot_general=functools.partial(dot_general, dtype=self.readout_dtype),
+    )
 
   def __call__(self, tokens: Array, features: Array, row_keys=None) -> Array:
     """Return logits [B, T, V] of the word after each token.

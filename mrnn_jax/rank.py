@@ -90,6 +90,7 @@ class Ranker:
     devices: list[jax.Device] | None = None,
     image_block: int = 100,
     tile_rows: int = 500,
+    dtype: str = 'auto',
   ):
     """Place a model on devices.
 
@@ -99,9 +100,15 @@ class Ranker:
       devices: which; all local ones by default.
       image_block: images taken at a time.
       tile_rows: rows of logits [tile_rows, V] that a device holds.
+      dtype: of the operands of the readout, 'float32' or 'bfloat16'; 'auto':
+        the second on GPU and TPU, which are made for it.
     """
     devices = devices or parallel.local_devices()
-    self.tiling = f'{image_block} x {tile_rows}'
+    if dtype == 'auto':
+      on_cpu = devices[0].platform == 'cpu'
+      dtype = 'float32' if on_cpu else 'bfloat16'
+    model = model.clone(readout_dtype=dtype)
+    self.tiling = f'{image_block} x {tile_rows} {dtype}'
     self._devices = devices
     self._image_block = image_block
     self._tile_prefixes = max(1, tile_rows // image_block)

@@ -74,7 +74,9 @@ def compute_scores(
   Raises:
     InputError: the model cannot rank, or carries fewer images than K.
   """
-  ranker = model.ranker(config.rank_image_block, config.rank_tile_rows)
+  ranker = model.ranker(
+    config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+  )
   drawn = model.drawn_features(config.norm_images)
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
   store = MatrixStore(

@@ -379,11 +379,13 @@ class TrainedModel:
         'images or sentences: name a workdir with an m-RNN.'
       )
 
-  def ranker(self, image_block: int = 100, tile_rows: int = 500) -> Ranker:
-    """Return what ranks with this model."""
+  def ranker(
+    self, image_block: int = 100, tile_rows: int = 500, dtype: str = 'auto'
+  ) -> Ranker:
+    """Return what ranks with this model, see ``Ranker``."""
     self.check_ranks()
     return Ranker(
-      self.model, self.variables, self.devices, image_block, tile_rows
+      self.model, self.variables, self.devices, image_block, tile_rows, dtype
     )
 
   def encode(self, sentence: str) -> list[int]:

@@ -87,6 +87,15 @@ def test_any_number_of_devices_gives_the_same_bits(
   np.testing.assert_array_equal(*matrices)
 
 
+def test_bfloat16_operands_are_near(model_and_variables, sentences, features):
+  exact = rank.Ranker(*model_and_variables).log_probs(sentences, features)
+  ranker = rank.Ranker(*model_and_variables, dtype='bfloat16')
+  rounded = ranker.log_probs(sentences, features)
+  assert rounded.dtype == np.float32
+  assert 1e-4 < np.abs(rounded - exact).max() < 0.1
+  assert 'bfloat16' in ranker.tiling
+
+
 def test_many_small_trees_are_one_large_one(
   model_and_variables, sentences, features, monkeypatch
 ):
