@@ -13,7 +13,6 @@ from mrnn_jax import (
   page,
   parallel,
   report,
-  scoring_job,
 )
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
@@ -21,6 +20,7 @@ from mrnn_jax import evaluate as evaluate_lib
 from mrnn_jax import retrieval as retrieval_lib
 from mrnn_jax import train as train_lib
 from mrnn_jax.config import Config
+from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
 
 

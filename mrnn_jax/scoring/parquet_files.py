@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
-from mrnn_jax import score_records
 from mrnn_jax.errors import InputError
-from mrnn_jax.score_records import Block, make_record
+from mrnn_jax.scoring import records
+from mrnn_jax.scoring.records import Block, make_record
 
 try:
   import pyarrow as pa
@@ -105,7 +105,7 @@ def _unreadable(path: epath.Path, error: Exception) -> InputError:
 
 
 def _sentence_field(schema: pa.Schema) -> str | None:
-  names = score_records.SENTENCE_FIELDS
+  names = records.SENTENCE_FIELDS
   return next((name for name in names if name in schema.names), None)
 
 

@@ -4,17 +4,17 @@ import sys
 
 import pytest
 
-from mrnn_jax import score_inputs, score_records, score_text
 from mrnn_jax.errors import InputError
-from mrnn_jax.score_records import BadRecord
-from mrnn_jax.score_shards import Shard
+from mrnn_jax.scoring import inputs, records, text_files
+from mrnn_jax.scoring.records import BadRecord
+from mrnn_jax.scoring.shards import Shard
 
 FIELDS = ['log_prob', 'word_log_probs']
 GOOD = {'image_id': 'a', 'sentence': 'A dog.'}
 
 
 def read(path, size=1000, wanted=lambda number: True):
-  form = score_inputs.choose_format(path, FIELDS)
+  form = inputs.choose_format(path, FIELDS)
   return list(form.blocks(path, size, wanted))
 
 
@@ -28,9 +28,9 @@ def reasons(path):
 
 def write_back(path, results, output):
   """Write the good records of a file again, and return what is written."""
-  form = score_inputs.choose_format(path, FIELDS)
+  form = inputs.choose_format(path, FIELDS)
   rows = [x.row for block in read(path) for x in block.records]
-  with score_records.create(output, packed=False) as file:
+  with records.create(output, packed=False) as file:
     writer = form.writer(file, form.head(path))
     writer.write(rows, results)
     writer.close()
@@ -90,7 +90,7 @@ def test_other_fields_are_kept_and_results_replaced(folder):
     (b'{"image_id": "a", "sentence": "A", "x": NaN}', 'NaN is not a number'),
     (b'{"image_id": "a", "x": 1' + b'0' * 5000 + b'}', 'is no JSON'),
     (b'{"x": ' + b'[' * 200_000 + b'}', 'is nested too deeply'),
-    (b'x' * (score_text.MAX_LINE_BYTES + 5), 'is longer than 1 MB'),
+    (b'x' * (text_files.MAX_LINE_BYTES + 5), 'is longer than 1 MB'),
   ],
 )
 def test_bad_lines_of_json(folder, line, reason):
@@ -111,7 +111,7 @@ def test_blocks_by_number_and_by_bytes(folder, monkeypatch):
   blocks = read(path, 3)
   assert [len(b.records) for b in blocks] == [3, 3, 1]
   assert [b.number for b in read(path, 3, lambda n: n != 1)] == [0, 2]
-  monkeypatch.setattr(score_records, 'BLOCK_BYTES', 2 * len(line) - 1)
+  monkeypatch.setattr(records, 'BLOCK_BYTES', 2 * len(line) - 1)
   assert [len(b.records) for b in read(path, 3)] == [2, 2, 2, 1]
 
 
@@ -150,7 +150,7 @@ def test_bad_rows_of_a_table(folder):
     b'a,"b"c\n'
     b'a,\xff\n'
     b',A dog.\n'
-    b'b,' + b'y' * (score_text.MAX_LINE_BYTES + 5) + b'\n'
+    b'b,' + b'y' * (text_files.MAX_LINE_BYTES + 5) + b'\n'
     b'a,A dog.\n'
     b'a,"never closed\n' + 3000 * (b'x' * 99 + b'\n')
   )
@@ -179,7 +179,7 @@ def test_bad_rows_of_a_table(folder):
 def test_files_that_are_none(folder, name, content, message):
   (folder / name).write_bytes(content)
   with pytest.raises(InputError, match=message):
-    score_inputs.Inputs(str(folder / name), FIELDS)
+    inputs.Inputs(str(folder / name), FIELDS)
 
 
 def test_damaged_files(folder):
@@ -188,7 +188,7 @@ def test_damaged_files(folder):
   for content in (packed[:-9], b'no gzip'):
     path.write_bytes(content)
     with pytest.raises(InputError, match='r.jsonl.gz cannot be read'):
-      list(score_inputs.Inputs(str(path), FIELDS).blocks(Shard(0, 1), 9))
+      list(inputs.Inputs(str(path), FIELDS).blocks(Shard(0, 1), 9))
 
 
 def test_finding_files(folder):
@@ -197,7 +197,7 @@ def test_finding_files(folder):
     (folder / name).write_text('x')
 
   def names(pattern):
-    return [x.name for x in score_inputs.find_files(f'{folder}/{pattern}')]
+    return [x.name for x in inputs.find_files(f'{folder}/{pattern}')]
 
   assert names('*.jsonl') == ['a.jsonl', 'b.jsonl']
   assert names('[ab].jsonl') == ['a.jsonl', 'b.jsonl']
@@ -209,15 +209,15 @@ def test_finding_files(folder):
   with pytest.raises(InputError, match='is a folder'):
     names('d')
   with pytest.raises(InputError, match='of two kinds'):
-    score_inputs.Inputs(f'{folder}/d/*', FIELDS)
+    inputs.Inputs(f'{folder}/d/*', FIELDS)
 
 
 def test_tables_of_other_columns_are_refused(folder):
   (folder / 'a.csv').write_text('image_id,sentence\na,A.\n')
   (folder / 'b.csv').write_text('image_id,x,sentence\na,1,A.\n')
-  inputs = score_inputs.Inputs(f'{folder}/*.csv', FIELDS)
+  found = inputs.Inputs(f'{folder}/*.csv', FIELDS)
   with pytest.raises(InputError, match='b.csv has other columns than .*a.csv'):
-    list(inputs.blocks(Shard(0, 1), 5))
+    list(found.blocks(Shard(0, 1), 5))
 
 
 @pytest.mark.parametrize('num_shards', [1, 2, 3, 5, 7])
@@ -230,16 +230,16 @@ def test_shards_together_are_the_input(folder, num_shards):
       lines.append(json.dumps({'image_id': number, 'sentence': 'A.'}) + '\n')
       number += 1
     (folder / f'{f}.jsonl').write_text(''.join(lines))
-  inputs = score_inputs.Inputs(f'{folder}/*.jsonl', FIELDS)
+  found = inputs.Inputs(f'{folder}/*.jsonl', FIELDS)
   seen = []
   for index in range(num_shards):
     shard = Shard(index, num_shards)
-    blocks = list(inputs.blocks(shard, 2))
+    blocks = list(found.blocks(shard, 2))
     ids = [int(x.image_id) for _, block in blocks for x in block.records]
     assert ids == sorted(ids)
     positions = [block.position for _, block in blocks]
     assert positions == sorted(positions)
-    assert max(positions, default=0) <= inputs.num_bytes(shard)
+    assert max(positions, default=0) <= found.num_bytes(shard)
     seen += ids
   assert sorted(seen) == list(range(number))
 
@@ -249,7 +249,7 @@ def test_the_identity_of_the_input(folder):
     path = folder / name / 'r.jsonl'
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    return score_inputs.Inputs(str(path), FIELDS).identity()
+    return inputs.Inputs(str(path), FIELDS).identity()
 
   assert identity() == identity('elsewhere')
   assert identity() != identity(content='x' * 9001)
@@ -315,11 +315,13 @@ class TestParquet:
       ('y', 'cannot be read as Parquet'),
     ):
       with pytest.raises(InputError, match=message):
-        score_inputs.Inputs(str(folder / f'{name}.parquet'), FIELDS)
+        inputs.Inputs(str(folder / f'{name}.parquet'), FIELDS)
 
   def test_without_pyarrow(self, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
-    monkeypatch.delitem(sys.modules, 'mrnn_jax.score_parquet', raising=False)
-    monkeypatch.delattr('mrnn_jax.score_parquet', raising=False)
+    monkeypatch.delitem(
+      sys.modules, 'mrnn_jax.scoring.parquet_files', raising=False
+    )
+    monkeypatch.delattr('mrnn_jax.scoring.parquet_files', raising=False)
     with pytest.raises(InputError, match='pip install pyarrow'):
-      score_inputs.choose_format(folder / 'r.parquet', FIELDS)
+      inputs.choose_format(folder / 'r.parquet', FIELDS)

@@ -3,9 +3,9 @@ import json
 from etils import epath
 import pytest
 
-from mrnn_jax import score_shards
 from mrnn_jax.errors import InputError
-from mrnn_jax.score_shards import Shard, ShardFiles
+from mrnn_jax.scoring import shards
+from mrnn_jax.scoring.shards import Shard, ShardFiles
 
 SLURM = {
   'SLURM_ARRAY_TASK_ID': '3',
@@ -55,8 +55,8 @@ def test_no_such_shard(text, environ, message):
 
 
 def test_the_place_in_a_job_of_many_processes(monkeypatch):
-  monkeypatch.setattr(score_shards.jax, 'process_index', lambda: 2)
-  monkeypatch.setattr(score_shards.jax, 'process_count', lambda: 3)
+  monkeypatch.setattr(shards.jax, 'process_index', lambda: 2)
+  monkeypatch.setattr(shards.jax, 'process_count', lambda: 3)
   assert Shard.parse('', {}) == Shard(2, 3)
   assert Shard.parse('auto', SLURM) == Shard(2, 3)
 

@@ -15,9 +15,10 @@ import pytest
 from data_prep import build
 from mrnn_jax import config as config_lib
 from mrnn_jax import model as model_lib
-from mrnn_jax import model_file, scoring_job, tasks
+from mrnn_jax import model_file, tasks
 from mrnn_jax.errors import InputError
-from mrnn_jax.pair_scorer import PairScorer
+from mrnn_jax.scoring import job as scoring_job
+from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import SPECIAL_WORDS
 

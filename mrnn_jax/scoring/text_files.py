@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from etils import epath
 
 from mrnn_jax.errors import InputError
-from mrnn_jax.score_records import (
+from mrnn_jax.scoring.records import (
   SENTENCE_FIELDS,
   BadRecord,
   Block,

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 from etils import epath
 
-from mrnn_jax import score_records, score_text
 from mrnn_jax.errors import InputError
-from mrnn_jax.score_records import Block, Format, Writer
-from mrnn_jax.score_shards import Shard
+from mrnn_jax.scoring import records, text_files
+from mrnn_jax.scoring.records import Block, Format, Writer
+from mrnn_jax.scoring.shards import Shard
 
 # Bytes at either end of a file by which it is known again.
 _ENDS = 4096
@@ -49,7 +49,7 @@ class Inputs:
           f'{self._first} and {path} are of two kinds: score one kind at a '
           'time.'
         )
-    self.packed = any(map(score_records.is_packed, self._sizes))
+    self.packed = any(map(records.is_packed, self._sizes))
     self.suffix = self._format.suffix + ('.gz' if self.packed else '')
     with _reading(self._first):
       self._head = self._format.head(self._first)
@@ -125,13 +125,15 @@ def choose_format(path: epath.Path, result_fields: Sequence[str]) -> Format:
   name = path.name.lower().removesuffix('.gz')
   suffix = '.' + name.rpartition('.')[2]
   if suffix in ('.jsonl', '.ndjson'):
-    return score_text.JsonLines(suffix, result_fields)
+    return text_files.JsonLines(suffix, result_fields)
   if suffix in ('.csv', '.tsv'):
-    return score_text.Table(suffix, result_fields)
-  if suffix == '.parquet' and not score_records.is_packed(path):
-    from mrnn_jax import score_parquet  # Late: pyarrow is not everybody's.
+    return text_files.Table(suffix, result_fields)
+  if suffix == '.parquet' and not records.is_packed(path):
+    from mrnn_jax.scoring import (
+      parquet_files,  # Late: pyarrow is not everybody's.
+    )
 
-    return score_parquet.Parquet(result_fields)
+    return parquet_files.Parquet(result_fields)
   raise InputError(
     f'{path} is no file of records by its name: --score_input wants .jsonl, '
     '.csv, .tsv (each also with .gz) or .parquet.'
@@ -176,7 +178,7 @@ def _reading(path: epath.Path) -> Iterator[None]:
   """Turn what a damaged file raises into an InputError."""
   try:
     yield
-  except score_records.READ_ERRORS as error:
+  except records.READ_ERRORS as error:
     raise InputError(
       f'{path} cannot be read ({error}): correct it or leave it out.'
     ) from error

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from mrnn_jax import model as model_lib
-from mrnn_jax import pair_scorer, parallel, rank
-from mrnn_jax.pair_scorer import PairScorer
+from mrnn_jax import parallel, rank
+from mrnn_jax.scoring import pair_scorer
+from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.vocabulary import END, START
 
 D = 7

@@ -30,16 +30,16 @@ from typing import Any, TypeVar
 from etils import epath
 import numpy as np
 
-from mrnn_jax import score_records
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import format_seconds
 from mrnn_jax.own_data import printable
-from mrnn_jax.pair_scorer import PairPlan, PairScorer
-from mrnn_jax.score_images import ImageLookup
-from mrnn_jax.score_inputs import Inputs
-from mrnn_jax.score_records import BadRecord, Block, Record
-from mrnn_jax.score_shards import Shard, ShardFiles
+from mrnn_jax.scoring import records
+from mrnn_jax.scoring.images import ImageLookup
+from mrnn_jax.scoring.inputs import Inputs
+from mrnn_jax.scoring.pair_scorer import PairPlan, PairScorer
+from mrnn_jax.scoring.records import BadRecord, Block, Record
+from mrnn_jax.scoring.shards import Shard, ShardFiles
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import UNK, tokenize
 
@@ -176,7 +176,7 @@ class _Job:
     prepared = ahead(self._prepare(*block, scorer) for block in blocks)
     scored = ahead(self._score(prepared, scorer))
     progress = _Progress(self._inputs.num_bytes(self.shard))
-    create, packed = score_records.create, self._inputs.packed
+    create, packed = records.create, self._inputs.packed
     with (
       contextlib.closing(prepared),
       contextlib.closing(scored),

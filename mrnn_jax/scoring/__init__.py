@@ -1,0 +1,1 @@
+"""Batch scoring: files of pairs in, files with log-probabilities out."""
