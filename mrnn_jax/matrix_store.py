@@ -48,7 +48,7 @@ class MatrixStore:
       name: of the file; what it held of another model or other data is
         written over.
       features: [N, D] raw features.  A finished matrix serves also for its
-        first images.
+        first images, and as the beginning of a larger one.
     """
     path = self._folder / f'{name}.npy'
     state_path = self._folder / f'{name}.json'
@@ -60,28 +60,50 @@ class MatrixStore:
       print(f'{path} is there: not computed again')
       return np.load(path, mmap_mode='r')[:, : len(images)]
     if state.get('complete') or state.get('images') != images:
-      state = {'key': self._key, 'images': images, 'blocks_done': 0}
-      # In this order: a kill in between never leaves a state beside a file
-      # that it does not describe.
-      self._folder.mkdir(parents=True, exist_ok=True)
-      path.unlink(missing_ok=True)
-      files.write_json(state_path, state)
-      temporary = path.with_suffix('.new')
-      shape = (len(self._sentences), len(features))
-      np.lib.format.open_memmap(temporary, 'w+', np.float32, shape).flush()
-      temporary.replace(path)
+      state = self._begin(path, state_path, images, state)
     scores = np.lib.format.open_memmap(path, 'r+')
+    first = state['first_image']
     with Progress(f'ranking ({name})', 'prefix-image pairs') as progress:
       blocks = self._ranker.blocks(
-        self._sentences, features, progress, state['blocks_done']
+        self._sentences, features[first:], progress, state['blocks_done']
       )
       for rows, columns, block in blocks:
-        scores[rows, columns] = block
+        scores[rows, columns.start + first : columns.stop + first] = block
         scores.flush()
         state['blocks_done'] += 1
         files.write_json(state_path, state)
     files.write_json(state_path, {**state, 'complete': True})
     return scores
+
+  def _begin(
+    self,
+    path: epath.Path,
+    state_path: epath.Path,
+    images: list[str],
+    old: dict[str, Any],
+  ) -> dict[str, Any]:
+    """Make an empty matrix, with the columns of a finished smaller one."""
+    known = old['images'] if old.get('complete') else []
+    first = len(known) if images[: len(known)] == known else 0
+    state = {
+      'key': self._key,
+      'images': images,
+      'first_image': first,
+      'blocks_done': 0,
+    }
+    self._folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.new')
+    shape = (len(self._sentences), len(images))
+    scores = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape)
+    if first:
+      scores[:, :first] = np.load(path, mmap_mode='r')
+    scores.flush()
+    # In this order: a kill in between never leaves a state beside a file that
+    # it does not describe.
+    path.unlink(missing_ok=True)
+    files.write_json(state_path, state)
+    temporary.replace(path)
+    return state
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:

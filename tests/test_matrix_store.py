@@ -61,6 +61,18 @@ def test_a_finished_matrix_serves_for_its_first_images(tmp_path, ranker):
   assert ranker.computed == 4
 
 
+def test_a_finished_matrix_begins_a_larger_one(tmp_path, ranker):
+  store(tmp_path, ranker).matrix('m', FEATURES[:3])
+  assert ranker.computed == 2
+  ranker.stop_at = 1
+  with pytest.raises(KeyboardInterrupt):
+    store(tmp_path, ranker).matrix('m', FEATURES)
+  ranker.stop_at = None
+  matrix = store(tmp_path, ranker).matrix('m', FEATURES)
+  np.testing.assert_array_equal(matrix, expected(FEATURES))
+  assert ranker.computed == 4  # Two for three images, two for four more.
+
+
 @pytest.mark.parametrize(
   'change',
   [
