@@ -3,15 +3,23 @@
 A checkpoint holds everything that a run or a model needs: the training state
 (parameters, optimizer, step, key), the statistics and normaliser images that
 the model carries, and as JSON the configuration, the vocabulary and what the
-run had reached.
+run had reached.  It also holds checksums of all that, since storage keeps no
+promise: what has changed since it was written is refused, and an earlier
+checkpoint serves instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import hashlib
+import json
+import math
+import sys
 from typing import Any
 
 from etils import epath
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -19,6 +27,10 @@ from mrnn_jax.errors import InputError
 
 FOLDER = 'checkpoints'
 _PERPLEXITY = 'validation_perplexity'
+_ITEMS = ('state', 'model', 'description', 'progress')
+_CHECKSUMS = 'checksums'
+# Damaged checkpoints that this process has told of.
+_told: set[epath.Path] = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +56,45 @@ def _lower_is_better(metrics: Mapping[str, float]) -> float:
   return metrics[_PERPLEXITY]
 
 
+def _is_key(x: Any) -> bool:
+  return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(tree: Any) -> Any:
+  """Return a copy of a tree as host arrays, keys as the numbers they are."""
+  return jax.tree.map(
+    lambda x: np.array(jax.random.key_data(x) if _is_key(x) else x), tree
+  )
+
+
+def _checksum(tree: Any) -> str:
+  """Return a hash of the leaves, which come back in other containers."""
+  leaves = []
+  for leaf in jax.tree.leaves(tree):
+    array = np.asarray(leaf)
+    digest = hashlib.sha256(f'{array.dtype} {array.shape} '.encode())
+    digest.update(array.tobytes())
+    leaves.append(digest.hexdigest())
+  return hashlib.sha256(' '.join(sorted(leaves)).encode()).hexdigest()
+
+
+def _json_checksum(value: Any) -> str:
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums(
+  items: Mapping[str, Any], validation_perplexity: float | None
+) -> dict[str, str]:
+  """Return the checksums of the items and of what validation gave."""
+  return {
+    'state': _checksum(items['state']),
+    'model': _checksum(items['model']),
+    'description': _json_checksum(items['description']),
+    'progress': _json_checksum(items['progress']),
+    _PERPLEXITY: _json_checksum(validation_perplexity),
+  }
+
+
 class Checkpoints:
   """The checkpoints of a workdir."""
 
@@ -53,9 +104,11 @@ class Checkpoints:
     self.path = self.workdir.expanduser() / FOLDER
     self._keep = keep
     self._manager: ocp.CheckpointManager | None = None
+    self._damage: dict[int, str] = {}
 
   def _open(self, create: bool) -> ocp.CheckpointManager | None:
     if self._manager is None and (create or self.path.exists()):
+      self._check_metrics()
       policy = preservation_policy.AnyPreservationPolicy(
         [
           preservation_policy.LatestN(self._keep),
@@ -72,37 +125,158 @@ class Checkpoints:
           preservation_policy=policy,
           create=create,
         ),
-        item_names=('state', 'model', 'description', 'progress'),
+        item_names=(*_ITEMS, _CHECKSUMS),
       )
     return self._manager
 
   def latest_step(self) -> int | None:
-    """Return the step of the latest checkpoint, None where there is none."""
+    """Return the step of the latest checkpoint that is whole, None for none.
+
+    Raises:
+      InputError: there are checkpoints, but all are damaged.
+    """
     manager = self._open(create=False)
-    return manager.latest_step() if manager else None
+    steps = sorted(manager.all_steps(), reverse=True) if manager else []
+    return self._first_whole(steps)
+
+  def has(self, step: int) -> bool:
+    """Say whether a step is saved, or being saved."""
+    return bool(self._manager) and step in self._manager.all_steps()
 
   def best_step(self) -> int | None:
-    """Return the step with the best validation perplexity, or None."""
-    manager = self._open(create=False)
-    return manager.best_step() if manager else None
+    """Return the step with the best validation perplexity, or None.
 
-  def save(self, checkpoint: Checkpoint, validation_perplexity: float) -> None:
-    """Save in the background; a save under way is waited for first."""
-    manager = self._open(create=True)
-    manager.save(
-      checkpoint.step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(checkpoint.state),
-        model=ocp.args.StandardSave(dict(checkpoint.model)),
-        description=ocp.args.JsonSave(dict(checkpoint.description)),
-        progress=ocp.args.JsonSave(dict(checkpoint.progress)),
-      ),
-      metrics={_PERPLEXITY: float(validation_perplexity)},
+    Raises:
+      InputError: there are such steps, but all are damaged.
+    """
+    manager = self._open(create=False)
+    if not manager:
+      return None
+    found = [(self._perplexity(step), step) for step in manager.all_steps()]
+    return self._first_whole(
+      [step for value, step in sorted(found) if math.isfinite(value)]
     )
+
+  def _perplexity(self, step: int) -> float:
+    """Return what validation gave; infinite where there was none."""
+    metrics = self._manager.metrics(step)
+    return _lower_is_better(metrics) if metrics else math.inf
+
+  def _first_whole(self, steps: list[int]) -> int | None:
+    """Return the first step whose checkpoint is whole; tell of the others."""
+    damaged = []
+    for step in steps:
+      if step not in self._damage:
+        try:
+          self.restore(step)
+          self._damage[step] = ''
+        except InputError as error:
+          self._damage[step] = str(error)
+      if not self._damage[step]:
+        self._tell(damaged, f'step {step} is taken instead')
+        return step
+      damaged.append(step)
+    if damaged:
+      raise InputError(
+        f'all checkpoints in {self.path} are damaged '
+        f'({self._damage[damaged[0]]}): delete that folder to begin again.'
+      )
+    return None
+
+  def _tell(self, steps: list[int], instead: str) -> None:
+    for step in steps:
+      if self.path / str(step) not in _told:
+        _told.add(self.path / str(step))
+        print(f'warning: {self._damage[step]}; {instead}.', file=sys.stderr)
+
+  def set_damaged_aside(self) -> None:
+    """Rename the damaged checkpoints after the latest whole one.
+
+    Their steps will be taken and saved again.
+    """
+    latest = self.latest_step()
+    damaged = [step for step, why in self._damage.items() if why]
+    if latest is None or not damaged or max(damaged) < latest:
+      return
+    self.close()
+    for step in damaged:
+      if step > latest:
+        self._set_aside(step)
+
+  def _set_aside(self, step: int) -> None:
+    """Rename the folder of a step, by the first process alone."""
+    if jax.process_index():
+      return
+    path, number = self.path / str(step), 1
+    while (aside := self.path / f'{step}.damaged-{number}').exists():
+      number += 1
+    path.rename(aside)
+    print(f'warning: {path} is kept as {aside.name}', file=sys.stderr)
+
+  def _check_metrics(self) -> None:
+    """Set checkpoints aside of which the manager would fall over."""
+    if not self.path.exists():
+      return
+    for folder in self.path.iterdir():
+      metrics = folder / 'metrics' / 'metrics'
+      if not folder.name.isdecimal() or not metrics.exists():
+        continue
+      try:
+        float(json.loads(metrics.read_text())[_PERPLEXITY])
+      except (ValueError, KeyError, TypeError):
+        self._set_aside(int(folder.name))
+
+  def save(
+    self, checkpoint: Checkpoint, validation_perplexity: float | None
+  ) -> None:
+    """Save in the background; a save under way is waited for first.
+
+    Args:
+      checkpoint: what to save.
+      validation_perplexity: None where this step is not validated: it is never
+        the best one.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    items = {
+      'state': _to_host(checkpoint.state),
+      'model': _to_host(dict(checkpoint.model)),
+      'description': dict(checkpoint.description),
+      'progress': dict(checkpoint.progress),
+    }
+    if validation_perplexity is None:
+      validation_perplexity = math.inf
+    perplexity = float(validation_perplexity)
+    with self._writing(f'the checkpoint of step {checkpoint.step}'):
+      self._open(create=True).save(
+        checkpoint.step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(items['state']),
+          model=ocp.args.StandardSave(items['model']),
+          description=ocp.args.JsonSave(items['description']),
+          progress=ocp.args.JsonSave(items['progress']),
+          checksums=ocp.args.JsonSave(_checksums(items, perplexity)),
+        ),
+        metrics={_PERPLEXITY: perplexity},
+      )
+    self._damage[checkpoint.step] = ''
+
+  @contextlib.contextmanager
+  def _writing(self, what: str) -> Iterator[None]:
+    """Turn whatever goes wrong in writing into an InputError."""
+    try:
+      yield
+    except Exception as error:  # Orbax raises whatever its storage does.
+      raise InputError(
+        f'{what} cannot be written to {self.path} ({_reason(error)}): see that '
+        'the folder can be written and has room, then run the same command '
+        'again; it goes on from the checkpoint before.'
+      ) from error
 
   def describe(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the description and progress of a step, without its arrays."""
-    restored = self._restore(
+    restored = self._read(
       step,
       description=ocp.args.JsonRestore(),
       progress=ocp.args.JsonRestore(),
@@ -114,45 +288,65 @@ class Checkpoints:
 
     Args:
       step: which.
-      state: a tree of arrays or shapes to restore into; None: as it was saved,
-        as host arrays.
+      state: a tree of arrays to restore into; None: containers as they come.
+
+    Returns:
+      It, with host arrays.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: it cannot be read, or is not what was written.
     """
+    items = {
+      'model': ocp.args.StandardRestore(),
+      'description': ocp.args.JsonRestore(),
+      'progress': ocp.args.JsonRestore(),
+    }
+    # Those of earlier versions have no checksums, and keys as keys.
+    if not (self.path / str(step) / _CHECKSUMS).exists():
+      if state is not None:
+        state = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+      items['state'] = ocp.args.StandardRestore(state)
+      return Checkpoint(step=step, **self._read(step, **items))
+    target = None if state is None else _to_host(state)
+    items['state'] = ocp.args.StandardRestore(target)
+    restored = self._read(step, checksums=ocp.args.JsonRestore(), **items)
+    stored = restored.pop(_CHECKSUMS)
+    found = _checksums(restored, self._perplexity(step))
+    changed = [name for name in found if found[name] != stored.get(name)]
+    if changed:
+      raise InputError(
+        f'the checkpoint of step {step} in {self.path} is damaged '
+        f'({", ".join(changed)}: other bytes than were written)'
+      )
     if state is not None:
-      state = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    restored = self._restore(
-      step,
-      state=ocp.args.StandardRestore(state),
-      model=ocp.args.StandardRestore(),
-      description=ocp.args.JsonRestore(),
-      progress=ocp.args.JsonRestore(),
-    )
+      restored['state'] = jax.tree.map(
+        lambda x, y: jax.random.wrap_key_data(y) if _is_key(x) else y,
+        state,
+        restored['state'],
+      )
     return Checkpoint(step=step, **restored)
 
-  def _restore(self, step: int, **items: Any) -> dict[str, Any]:
+  def _read(self, step: int, **items: Any) -> dict[str, Any]:
     manager = self._open(create=False)
     try:
       restored = manager.restore(step, args=ocp.args.Composite(**items))
+      return {name: restored[name] for name in items}
     except Exception as error:  # Orbax raises whatever its storage does.
-      reason = str(error).splitlines()[0] if str(error) else ''
       raise InputError(
         f'the checkpoint of step {step} in {self.path} cannot be read '
-        f'({type(error).__name__}: {reason}): delete its folder to go on from '
-        'the one before.'
+        f'({_reason(error)})'
       ) from error
-    return {name: restored[name] for name in items}
 
   def wait(self) -> None:
     """Wait until what was saved is on disk."""
     if self._manager:
-      self._manager.wait_until_finished()
+      with self._writing('the last checkpoint'):
+        self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Finish what is under way and release the manager."""
     if self._manager:
-      self._manager.wait_until_finished()
+      self.wait()
       self._manager.close()
       self._manager = None
 
@@ -161,3 +355,9 @@ class Checkpoints:
 
   def __exit__(self, *unused: Any) -> None:
     self.close()
+
+
+def _reason(error: Exception) -> str:
+  """Return the kind of an error and the first line of what it says."""
+  first = str(error).splitlines()[0] if str(error) else ''
+  return f'{type(error).__name__}: {first[:300]}'

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import difflib
+import errno
 import os
 import re
 import sys
@@ -9,9 +10,20 @@ import textwrap
 
 from absl import flags
 
+from mrnn_jax import stopping
 from mrnn_jax.errors import InputError
 
 FLAGS = flags.FLAGS
+
+_ADVICE = {
+  errno.ENOSPC: 'free some space',
+  errno.EDQUOT: 'free some of your quota',
+  errno.EFBIG: 'raise the limit on the size of files',
+  errno.EROFS: 'name a folder that can be written',
+  errno.EACCES: 'name a folder that you may read and write',
+  errno.EPERM: 'name a folder that you may read and write',
+  errno.EMFILE: 'raise the limit on open files (ulimit -n)',
+}
 
 
 def format_help(
@@ -59,6 +71,41 @@ def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
   return f'{message} (see --help).'
 
 
+def _parse(
+  argv: Sequence[str], flag_values: flags.FlagValues, takes: int
+) -> list[str]:
+  """Parse flags; return the arguments that are none."""
+  try:
+    _, *rest = flag_values(argv)
+  except flags.Error as error:
+    raise InputError(_explain(error, flag_values)) from error
+  except OSError as error:
+    raise InputError(
+      f'the flag file {error.filename} cannot be read '
+      f'({error.strerror}): check --flagfile.'
+    ) from error
+  if len(rest) > takes:
+    raise InputError(
+      f'"{rest[takes]}" is not a flag: flags are --name=value (see --help).'
+    )
+  return rest
+
+
+def explain_os_error(error: OSError) -> str:
+  """Say what the system refused, where, and what to do about it."""
+  reason = error.strerror or str(error) or type(error).__name__
+  where = f'{error.filename}: ' if error.filename else ''
+  advice = _ADVICE.get(error.errno, 'check the path and the disk')
+  return f'{where}{reason}: {advice}, then run the same command again.'
+
+
+def _end(message: str, code: int) -> None:
+  """Say the last word and exit."""
+  sys.stdout.flush()
+  print(message, file=sys.stderr)
+  sys.exit(code)
+
+
 def run(
   main: Callable[..., None],
   usage: str,
@@ -68,7 +115,10 @@ def run(
   stopped: str = 'the same command goes on from what is saved.',
   takes: int = 0,
 ) -> None:
-  """Parse flags, run ``main`` and exit: 0, or 1 after a user's mistake.
+  """Parse flags, run ``main`` and exit.
+
+  The exit code is 0 when all is done, 1 after a mistake or fault that the
+  message names, and 75 after SIGTERM or SIGINT: unfinished, run me again.
 
   Args:
     main: what to do once the flags are parsed; called with the arguments
@@ -77,7 +127,7 @@ def run(
     groups: heading -> names of flags, for the help text.
     argv: the command line; ``sys.argv`` by default.
     flag_values: where the flags are defined.
-    stopped: what to say after Ctrl-C.
+    stopped: what to say after a signal, where the work itself says nothing.
     takes: how many arguments that are no flags there may be.
   """
   argv = list(sys.argv if argv is None else argv)
@@ -85,28 +135,15 @@ def run(
     print(format_help(usage, groups, flag_values))
     sys.exit(0)
   try:
-    try:
-      _, *rest = flag_values(argv)
-    except flags.Error as error:
-      raise InputError(_explain(error, flag_values)) from error
-    except OSError as error:
-      raise InputError(
-        f'the flag file {error.filename} cannot be read '
-        f'({error.strerror}): check --flagfile.'
-      ) from error
-    if len(rest) > takes:
-      raise InputError(
-        f'"{rest[takes]}" is not a flag: flags are --name=value (see --help).'
-      )
-    main(*rest)
+    with stopping.handled():
+      main(*_parse(argv, flag_values, takes))
   except InputError as error:
-    sys.stdout.flush()
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(1)
-  except KeyboardInterrupt:
-    print(f'\nstopped: {stopped}', file=sys.stderr)
-    sys.exit(130)
+    _end(f'error: {error}', 1)
+  except KeyboardInterrupt as error:
+    _end(f'stopped: {str(error) or stopped}', stopping.UNFINISHED)
   except BrokenPipeError:
     # The reader of our output is gone; say nothing more to it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
+  except OSError as error:
+    _end(f'error: {explain_os_error(error)}', 1)

@@ -185,9 +185,10 @@ class Log:
       draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
     self._since = time.monotonic()
 
-  def close(self, text: str) -> None:
-    """Say how the run ended."""
-    self._say(f'{text}; {format_seconds(time.monotonic() - self._begin)}')
+  def close(self, text: str = '') -> None:
+    """Say how the run ended, if nobody else does."""
+    if text:
+      self._say(f'{text}; {format_seconds(time.monotonic() - self._begin)}')
     if self._board is not None:
       self._board.close()
 

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mrnn_jax import stopping
+
 AXIS = 'devices'
 
 
@@ -59,7 +61,7 @@ def replicate(tree: Any, devices: list[jax.Device]) -> Any:
 
 def unreplicate(tree: Any) -> Any:
   """Return the first device's copy of a replicated tree."""
-  return jax.tree.map(lambda x: x[0], tree)
+  return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
 
 def split_rows(tree: Any, num_devices: int) -> Any:
@@ -78,3 +80,40 @@ def pad_rows(tree: Any, num_rows: int) -> Any:
     return np.pad(x, [(0, num_rows - len(x))] + [(0, 0)] * (x.ndim - 1))
 
   return jax.tree.map(pad, tree)
+
+
+class Agreement:
+  """Has all processes stop at the same point once one of them wants to.
+
+  Every process calls it equally often.  With several processes the question
+  travels along with the steps, and is answered a call later.
+  """
+
+  def __init__(self, devices: list[jax.Device], asked: Callable[[], bool]):
+    """Ask ``asked`` at every call.
+
+    Args:
+      devices: local ones.
+      asked: whether this process wants to stop.
+    """
+    self._asked, self._num_devices = asked, len(devices)
+    self._sum = None
+    if jax.process_count() > 1:
+      self._sum = pmap(add, devices)
+    self._answer: jax.Array | None = None
+
+  def __call__(self) -> None:
+    """Take in the wish of this process.
+
+    Raises:
+      Stopped: some process wants to stop.
+    """
+    asked = self._asked()
+    if self._sum is None:
+      if asked:
+        raise stopping.Stopped
+      return
+    answer = self._answer
+    self._answer = self._sum(np.full(self._num_devices, float(asked)))
+    if answer is not None and answer.addressable_data(0)[0] > 0:
+      raise stopping.Stopped

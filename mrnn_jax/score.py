@@ -1,6 +1,6 @@
 """Scores captions by teacher forcing: log2-probabilities and perplexity."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import math
 
 import jax
@@ -68,6 +68,7 @@ class Scorer:
     split: input_pipeline.CaptionSplit,
     batch_size: int,
     context_words: int = 0,
+    between: Callable[[], None] = lambda: None,
   ) -> dict[str, np.ndarray]:
     """Score every caption of a split.
 
@@ -77,6 +78,7 @@ class Scorer:
       batch_size: captions a step.
       context_words: so many words of each caption are given and not scored;
         captions that have no more are left out.
+      between: called before every step; what it raises ends the scoring.
 
     Returns:
       [C] float64 each: log2_prob, end_log2_prob, num_targets, num_unknown.
@@ -87,6 +89,7 @@ class Scorer:
       for name in ('log2_prob', 'end_log2_prob')
     }
     for batch in input_pipeline.evaluation_batches(split, batch_size, n):
+      between()
       captions = batch.pop('captions')[:, 0]
       batch['targets'][:, :context_words] = PAD
       result = self._step(variables, parallel.split_rows(batch, n))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from mrnn_jax import checkpoint as checkpoint_lib
-from mrnn_jax import input_pipeline, optimizers, parallel
+from mrnn_jax import input_pipeline, optimizers, parallel, stopping
 from mrnn_jax import model as model_lib
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
@@ -148,10 +148,12 @@ class Plateau:
     self.best_step = progress.get('best_step', 0)
     self.evaluations_since_best = progress.get('evaluations_since_best', 0)
     self.finished = progress.get('finished', '')
+    self.validated_step = progress.get('validated_step', 0)
 
   def update(self, step: int, perplexity: float) -> float:
     """Take in a validation; return what to multiply the learning rate by."""
     config = self._config
+    self.validated_step = step
     if perplexity < self.best_perplexity:
       self.best_perplexity, self.best_step = perplexity, step
       self.evaluations_since_best = 0
@@ -173,6 +175,7 @@ class Plateau:
       'best_step': self.best_step,
       'evaluations_since_best': self.evaluations_since_best,
       'finished': self.finished,
+      'validated_step': self.validated_step,
     }
 
 
@@ -223,6 +226,7 @@ def train(config: Config) -> None:
     2. No checkpoint: start from random parameters.
 
   Raises:
+    Stopped: on request; the step that was reached is saved.
     InputError: data, flags and workdir do not go together, or the cost or its
       gradient is no longer finite.
   """
@@ -234,6 +238,7 @@ def train(config: Config) -> None:
     config.workdir, config.keep_checkpoints
   ) as checkpoints:
     latest = checkpoints.latest_step()
+    checkpoints.set_damaged_aside()
     progress = {}
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
@@ -245,9 +250,9 @@ def train(config: Config) -> None:
           f'{progress["best_perplexity"]:.2f}.'
         )
         return
-    _Run(config, devices, dataset, vocabulary, description).train(
-      checkpoints, latest, progress
-    )
+    run = _Run(config, devices, dataset, vocabulary, description)
+    with stopping.deferred():
+      run.train(checkpoints, latest, progress)
 
 
 class _Run:
@@ -326,48 +331,30 @@ class _Run:
   ) -> None:
     """Take the steps from the latest checkpoint on."""
     config = self.config
-    state, start = self.first_state(), 0
+    state, step = self.first_state(), 0
     if latest is not None:
-      state, start = checkpoints.restore(latest, state).state, latest
-      print(f'going on from step {start}')
+      state, step = checkpoints.restore(latest, state).state, latest
+      print(f'going on from step {step}')
     state = parallel.replicate(state, self.devices)
     statistics = parallel.replicate(self.carried['statistics'], self.devices)
-    plateau = Plateau(config, progress)
+    plateau = Plateau(config, {'validated_step': step, **progress})
     log = Log(
       config.workdir,
-      start,
+      step,
       self.total_steps,
       self.batches.steps_per_epoch,
       config.log_every_steps,
     )
+    batches = self.batches.iterate(
+      step, self.total_steps, config.reader_threads
+    )
+    stop = parallel.Agreement(self.devices, stopping.requested)
     pending = None
-    for batch in self.batches.iterate(
-      start, self.total_steps, config.reader_threads
-    ):
-      del batch['captions']
-      state, metrics = self.step_fn(
-        state, statistics, parallel.split_rows(batch, len(self.devices))
-      )
-      # Logged a step late, so that the device never waits for the log.
-      if pending is not None:
-        log.step(*pending)
-      start += 1
-      rate = float(self.schedule(start - 1))
-      pending = (start, metrics, rate)
-      if start % self.eval_every and start < self.total_steps:
-        continue
-      log.step(*pending)
-      pending = None
-      perplexity = self.validate(state, statistics)
-      factor = plateau.update(start, perplexity)
-      state = state.replace(
-        learning_rate_scale=state.learning_rate_scale * factor
-      )
-      if start >= self.total_steps and not plateau.finished:
-        plateau.finished = f'all {self.total_steps} steps are taken'
+
+    def save(perplexity: float | None) -> None:
       checkpoints.save(
         checkpoint_lib.Checkpoint(
-          step=start,
+          step=step,
           state=parallel.unreplicate(state),
           model=self.carried,
           description=self.description,
@@ -375,20 +362,75 @@ class _Run:
         ),
         perplexity,
       )
-      log.validation(start, perplexity, plateau.best_perplexity)
-      if plateau.finished:
-        break
+
+    try:
+      while not plateau.finished:
+        if self.is_due(step) and plateau.validated_step != step:
+          if pending is not None:
+            log.step(*pending)
+            pending = None
+          perplexity = self.validate(state, statistics, stop)
+          factor = plateau.update(step, perplexity)
+          state = state.replace(
+            learning_rate_scale=state.learning_rate_scale * factor
+          )
+          if step >= self.total_steps and not plateau.finished:
+            plateau.finished = f'all {self.total_steps} steps are taken'
+          save(perplexity)
+          log.validation(step, perplexity, plateau.best_perplexity)
+          continue
+        stop()
+        batch = next(batches)
+        del batch['captions']
+        state, metrics = self.step_fn(
+          state, statistics, parallel.split_rows(batch, len(self.devices))
+        )
+        # Logged a step late, so that the device never waits for the log.
+        if pending is not None:
+          log.step(*pending)
+        step += 1
+        pending = (step, metrics, float(self.schedule(step - 1)))
+    except stopping.Stopped:
+      if pending is not None:
+        # A cost that is not finite must not be saved.
+        log.step(*pending)
+      if step and not checkpoints.has(step):
+        save(None)
+      checkpoints.wait()
+      log.close()
+      if not step:
+        raise stopping.Stopped('no step was taken; begin again.') from None
+      raise stopping.Stopped(
+        f'step {step} of {self.total_steps} is saved in {config.workdir}; the '
+        'same command goes on from there.'
+      ) from None
     checkpoints.wait()
     log.close(
       f'{plateau.finished}; best: step {plateau.best_step}, validation '
       f'perplexity {plateau.best_perplexity:.2f}'
     )
 
-  def validate(self, state: TrainState, statistics: Any) -> float:
-    """Return the corpus perplexity of the validation split."""
+  def is_due(self, step: int) -> bool:
+    """Say whether validation follows a step."""
+    return step >= self.total_steps or step % self.eval_every == 0
+
+  def validate(
+    self,
+    state: TrainState,
+    statistics: Any,
+    between: Callable[[], None] = lambda: None,
+  ) -> float:
+    """Return the corpus perplexity of the validation split.
+
+    Args:
+      state: replicated.
+      statistics: of the features, replicated.
+      between: called before every batch; what it raises ends the validation.
+    """
     scores = self.scorer.score(
       {'params': state.params, 'statistics': statistics},
       self.validation,
       self.config.eval_batch_size,
+      between=between,
     )
     return perplexities(scores)['corpus']

@@ -1,6 +1,7 @@
 """Shared setup: four CPU devices, parsed flags, and tiny data."""
 
 import atexit
+import csv
 import tempfile
 
 from absl import flags
@@ -67,3 +68,29 @@ def split(vocab):
 @pytest.fixture(scope='session')
 def record_maker():
   return make_records
+
+
+@pytest.fixture(scope='session')
+def tiny_data_dir(tmp_path_factory):
+  """A prepared dataset 'tiny' of 40, 12 and 12 images."""
+  from data_prep import build
+
+  folder = tmp_path_factory.mktemp('tiny')
+  rows, ids, features = [], [], []
+  for seed, split in enumerate(('train', 'validation', 'test')):
+    for record in make_records(40 if split == 'train' else 12, seed=seed):
+      ids.append(f'{split}_{record["image_id"]}')
+      features.append(record['feature'])
+      rows += [(ids[-1], text, split) for text in record['captions']]
+  with (folder / 'captions.csv').open('w', newline='') as f:
+    csv.writer(f).writerows([('image_id', 'caption', 'split'), *rows])
+  np.savez(folder / 'f.npz', ids=np.asarray(ids), features=np.stack(features))
+  build.build(
+    build.BuildConfig(
+      dataset='tiny',
+      captions=str(folder / 'captions.csv'),
+      features=str(folder / 'f.npz'),
+      data_dir=str(folder),
+    )
+  )
+  return folder

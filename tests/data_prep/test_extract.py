@@ -113,7 +113,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
   with monkeypatch.context() as patch:
     patch.setattr(photos, 'read_all', read_some)
-    assert run(folder, resumed) == 130
+    assert run(folder, resumed) == 75
   assert not resumed.exists()
   before = num_read
   num_read = 0
