@@ -1,6 +1,7 @@
 """The tasks of the command line, and what each needs opened first."""
 
 from collections.abc import Callable
+import contextlib
 
 from etils import epath
 
@@ -13,6 +14,7 @@ from mrnn_jax import (
   page,
   parallel,
   report,
+  workdir_lock,
 )
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
@@ -33,7 +35,10 @@ def run(config: Config, names_given: set[str]) -> None:
       must agree with it, and the others are taken from there.
   """
   config = resolve(config, names_given)
-  TASKS[config.task](config)
+  with contextlib.ExitStack() as stack:
+    if config.task in WRITES_WORKDIR and not own_data.given(config):
+      stack.enter_context(workdir_lock.hold(config.workdir, config.task))
+    TASKS[config.task](config)
 
 
 def resolve(config: Config, names_given: set[str]) -> Config:
@@ -154,4 +159,12 @@ TASKS: dict[str, Callable[[Config], None]] = {
   'score': score,
   'export': export,
   'report': write_page,
+}
+# One run at a time.
+WRITES_WORKDIR = {
+  'train_and_evaluate',
+  'train',
+  'evaluate',
+  'caption',
+  'retrieve',
 }
