@@ -120,14 +120,12 @@ class Bench:
 
   def set_up(self, task: Task) -> dict[str, Any]:
     """Make a work ready to run; return its sizes and what that took."""
-    module, name = task.factory.split(':')
     start = time.perf_counter()
-    self._work = work = getattr(importlib.import_module(module), name)(
-      **task.options
-    )
-    if self._clock is None and work.framework == 'jax':
+    factory = _look_up(task.factory)
+    if self._clock is None and factory.framework == 'jax':
       self._clock = machine.CompileClock()
     before = self._compiling()
+    self._work = work = factory(**task.options)
     work.warm_up()
     seconds = time.perf_counter() - start
     compiling = self._compiling() - before
@@ -170,6 +168,12 @@ class Bench:
     if not self._product:
       return []
     return [self._product() for _ in range(_PRODUCTS)]
+
+
+def _look_up(name: str) -> Any:
+  """Return what 'module:name' names; imported here, and nowhere before."""
+  module, attribute = name.split(':')
+  return getattr(importlib.import_module(module), attribute)
 
 
 def _serve(connection) -> None:
@@ -370,10 +374,8 @@ def compare(
       one.close()
   agreement = ''
   if comparison.check and len(tasks) == 2:
-    module, function = comparison.check.split(':')
-    agreement = getattr(importlib.import_module(module), function)(
-      *(end['answer'] for end in ends.values())
-    )
+    check = _look_up(comparison.check)
+    agreement = check(*(end['answer'] for end in ends.values()))
   sides = [
     Side(
       name,

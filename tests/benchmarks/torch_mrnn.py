@@ -37,7 +37,8 @@ class MRNN(nn.Module):
     E, R, M = weights.E, weights.R, weights.M
     self.embedding_1 = nn.Embedding(vocab_size, E)
     self.embedding_2 = nn.Linear(E, R)
-    # nn.RNN would bring an input matrix of its own, which the m-RNN has not.
+    # Not nn.RNN: it has an input matrix of its own, which the m-RNN has not,
+    # and is no faster than the loop.
     self.recurrent = nn.Linear(R, R, bias=False)
     self.multimodal_word = nn.Linear(R, M, bias=False)
     self.multimodal_recurrent = nn.Linear(R, M, bias=False)
@@ -198,8 +199,12 @@ class Training(Loading):
     self._device = default_device()
     model = MRNN(sizes['vocab_size'], sizes['feature_size'], dropout)
     self._model = model.to(self._device).train()
+    # Fused, as it is a few per cent faster.
     self._optimizer = torch.optim.AdamW(
-      self._model.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY
+      self._model.parameters(),
+      lr=_LEARNING_RATE,
+      weight_decay=_WEIGHT_DECAY,
+      fused=True,
     )
     self._image_flops = 2.0 * sizes['feature_size'] * weights.M
     self._batch_size = sizes['batch_size']
