@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import sys
 from typing import Any
@@ -31,6 +32,10 @@ _ITEMS = ('state', 'model', 'description', 'progress')
 _CHECKSUMS = 'checksums'
 # Damaged checkpoints that this process has told of.
 _told: set[epath.Path] = set()
+# Orbax logs at length, from its threads, what it also raises.
+logging.getLogger('absl').addFilter(
+  lambda record: 'orbax' not in record.pathname
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +110,7 @@ class Checkpoints:
     self._keep = keep
     self._manager: ocp.CheckpointManager | None = None
     self._damage: dict[int, str] = {}
+    self._last_saved = 0
 
   def _open(self, create: bool) -> ocp.CheckpointManager | None:
     if self._manager is None and (create or self.path.exists()):
@@ -248,7 +254,9 @@ class Checkpoints:
     if validation_perplexity is None:
       validation_perplexity = math.inf
     perplexity = float(validation_perplexity)
-    with self._writing(f'the checkpoint of step {checkpoint.step}'):
+    self.wait()
+    self._last_saved = checkpoint.step
+    with self._writing():
       self._open(create=True).save(
         checkpoint.step,
         args=ocp.args.Composite(
@@ -263,15 +271,16 @@ class Checkpoints:
     self._damage[checkpoint.step] = ''
 
   @contextlib.contextmanager
-  def _writing(self, what: str) -> Iterator[None]:
+  def _writing(self) -> Iterator[None]:
     """Turn whatever goes wrong in writing into an InputError."""
     try:
       yield
     except Exception as error:  # Orbax raises whatever its storage does.
       raise InputError(
-        f'{what} cannot be written to {self.path} ({_reason(error)}): see that '
-        'the folder can be written and has room, then run the same command '
-        'again; it goes on from the checkpoint before.'
+        f'the checkpoint of step {self._last_saved} cannot be written to '
+        f'{self.path} ({_reason(error)}): see that the folder can be written '
+        'and has room, then run the same command again; it goes on from the '
+        'checkpoint before.'
       ) from error
 
   def describe(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -340,7 +349,7 @@ class Checkpoints:
   def wait(self) -> None:
     """Wait until what was saved is on disk."""
     if self._manager:
-      with self._writing('the last checkpoint'):
+      with self._writing():
         self._manager.wait_until_finished()
 
   def close(self) -> None:
@@ -360,4 +369,6 @@ class Checkpoints:
 def _reason(error: Exception) -> str:
   """Return the kind of an error and the first line of what it says."""
   first = str(error).splitlines()[0] if str(error) else ''
-  return f'{type(error).__name__}: {first[:300]}'
+  if len(first) > 300:  # What the system said stands last.
+    first = f'{first[:60]} ... {first[-200:]}'
+  return f'{type(error).__name__}: {first}'

@@ -60,13 +60,12 @@ class Dataset:
 
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
-    with _reading(self, 'train'):
-      source = self.builder.as_data_source('train')
-      return [
-        _text(caption)
-        for i in range(len(source))
-        for caption in source[i]['captions']
-      ]
+    source = _Source(self, 'train')
+    return [
+      _text(caption)
+      for i in range(len(source))
+      for caption in source[i]['captions']
+    ]
 
   def vocabulary(self, min_word_count: int) -> Vocabulary:
     """Cut the vocabulary from the word counts of the training split."""
@@ -216,24 +215,46 @@ def load_split(
   Raises:
     InputError: the split is missing, empty or damaged.
   """
-  with _reading(dataset, name):
-    source = dataset.builder.as_data_source(name)
-    return make_split(name, source, vocabulary, cache_mb, first_caption_only)
+  source = _Source(dataset, name)
+  return make_split(name, source, vocabulary, cache_mb, first_caption_only)
 
 
-@contextlib.contextmanager
-def _reading(dataset: Dataset, name: str) -> Iterator[None]:
-  """Turn whatever goes wrong in reading a split into an InputError."""
-  try:
-    yield
-  except InputError:
-    raise
-  except Exception as error:  # Readers raise whatever their C++ side does.
-    raise InputError(
-      f'the {name} split in {dataset.path} cannot be read '
-      f'({type(error).__name__}: {error}): build the dataset again by "python '
-      f'-m data_prep.build --dataset={dataset.name} --overwrite ...".'
-    ) from error
+class _Source(Sequence):
+  """The records of a split; of a damaged one the file is named.
+
+  ArrayRecord's chunks carry hashes: other bytes than were written are noticed.
+  """
+
+  def __init__(self, dataset: Dataset, name: str):
+    self._dataset, self._name = dataset, name
+    with self._reading():
+      self._source = dataset.builder.as_data_source(name)
+      self._split = dataset.builder.info.splits[name]
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Mapping[str, Any]:
+    with self._reading(index):
+      return self._source[index]
+
+  @contextlib.contextmanager
+  def _reading(self, index: int | None = None) -> Iterator[None]:
+    """Turn whatever goes wrong in reading into an InputError."""
+    try:
+      yield
+    except Exception as error:  # Readers raise whatever their C++ side does.
+      where = ''
+      if index is not None:
+        ends = np.cumsum(self._split.shard_lengths)
+        shard = np.searchsorted(ends, index, side='right')
+        where = f', at its file {self._split.filepaths[shard].name}'
+      raise InputError(
+        f'the {self._name} split in {self._dataset.path} cannot be read{where} '
+        f'({type(error).__name__}: {error}): build the dataset again by '
+        f'"python -m data_prep.build --dataset={self._dataset.name} '
+        '--overwrite ...".'
+      ) from error
 
 
 def _text(value: str | bytes) -> str:
