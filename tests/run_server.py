@@ -1,0 +1,91 @@
+"""Runs training in children that may be killed, without importing each time.
+
+A line of JSON on stdin is a run: ``data_dir``, ``workdir``, other settings, and
+when to kill it: after ``seconds``, or ``at`` a moment.  A line on stdout says
+how it ended.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+from array_record.python import array_record_data_source  # noqa: F401
+import tensorboardX  # noqa: F401
+import tensorflow_datasets  # noqa: F401
+import tiny_run
+
+from mrnn_jax import checkpoint, tasks, train
+
+
+def kill() -> None:
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_later(seconds: float) -> None:
+  threading.Timer(seconds, kill).start()
+
+
+def kill_at(moment: str) -> None:
+  """Patch the program so that it is killed at a moment."""
+  if moment == 'compile':
+    original = train.compile_train_step
+
+    def compile_train_step(*args, **options):
+      step_fn = original(*args, **options)
+
+      def step(*step_args):
+        kill_later(0.05)
+        return step_fn(*step_args)
+
+      return step
+
+    train.compile_train_step = compile_train_step
+    return
+  owner, name = {
+    'validate': (train._Run, 'validate'),
+    'save': (checkpoint.Checkpoints, 'save'),
+  }[moment]
+  original, calls = getattr(owner, name), []
+
+  def patched(*args, **options):
+    calls.append(1)
+    if len(calls) == 2:
+      if moment == 'save':  # It goes on in the background.
+        original(*args, **options)
+      kill()
+    return original(*args, **options)
+
+  setattr(owner, name, patched)
+
+
+def run(order: dict) -> None:
+  moment, seconds = order.pop('at', None), order.pop('seconds', None)
+  if moment:
+    kill_at(moment)
+  if seconds is not None:
+    kill_later(seconds)
+  tasks.run(tiny_run.config(**order), set())
+
+
+def main() -> None:
+  answers = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)
+  for line in sys.stdin:
+    begin = time.monotonic()
+    child = os.fork()
+    if not child:
+      run(json.loads(line))
+      sys.stdout.flush()
+      os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - begin
+    print(json.dumps({'code': code, 'seconds': seconds}), file=answers)
+    answers.flush()
+
+
+if __name__ == '__main__':
+  main()
