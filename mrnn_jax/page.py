@@ -7,6 +7,7 @@ not there is replaced by a line that says which command makes it.
 from collections.abc import Mapping, Sequence
 import json
 import pathlib
+import re
 import shlex
 from typing import Any
 
@@ -198,6 +199,8 @@ def _plain(value: Any) -> str:
     return 'yes' if value else 'no'
   if isinstance(value, int | float):
     return f'{value:,.12g}'
+  if re.fullmatch(r'[0-9a-f]{64}', str(value)):
+    return str(value)[:12]  # A checksum: its beginning tells it apart.
   return str(value)
 
 
@@ -320,6 +323,22 @@ def _recall(config: Config, evaluation: Mapping[str, Any] | None) -> str:
     'Recall curves as in figure 3 of the paper; the axis is logarithmic, '
     'because the beginning of the list is what matters.'
   )
+  effect = report.look_up(evaluation, ('retrieval', 'norm_images'))
+  if effect:
+    rows = [
+      [
+        K,
+        *(f'{ranks[name]:.1f}' for name in ('r@1', 'r@5', 'r@10')),
+        f'{ranks["median_rank"]:g}',
+      ]
+      for K, ranks in effect.items()
+    ]
+    body += page_parts.table(
+      ['training images', 'R@1', 'R@5', 'R@10', 'Med r'],
+      rows,
+      'Image to text, by how many training images P(w) is estimated from '
+      '(0: by perplexity)',
+    )
   return page_parts.section('Retrieval', body, 'retrieval')
 
 

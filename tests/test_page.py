@@ -94,6 +94,7 @@ def make_evaluation():
     'retrieval': {
       'image_to_text': ranks,
       'text_to_image': ranks,
+      'norm_images': {'0': ranks, '300': {**ranks, 'r@1': 23.75}},
       'recall_curve': {'image_to_text': curve, 'text_to_image': curve},
     },
     'chance': {'image_to_text': ranks, 'text_to_image': ranks},
@@ -165,6 +166,12 @@ def test_measures_stand_beside_published_ones(full_page):
   assert 'mtanti/where-image2' in text
   assert 'ties against' in text
   assert full_page.read_text().count('<svg class="chart"') == 4
+
+
+def test_the_effect_of_training_images_is_told(full_page):
+  text = shown(full_page)
+  assert 'training images R@1 R@5 R@10 Med r 0 12.5' in text
+  assert '300 23.8 30.0 40.0 14' in text
 
 
 def test_the_page_is_whole_and_alone(full_page):
