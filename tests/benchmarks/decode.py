@@ -11,7 +11,7 @@ from mrnn_jax import decode as decode_lib
 from mrnn_jax import model as model_lib
 from mrnn_jax import parallel
 from mrnn_jax.decode_options import DecodeOptions
-from tests.benchmarks import harness, lengths, weights
+from tests.benchmarks import harness, lengths, weights, work
 
 SIZES = {
   'tiny': {'num_images': 4, 'batch_size': 4},
@@ -36,7 +36,7 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
     harness.Comparison(
       f'captions, beam {beam}' if beam > 1 else 'captions, greedy',
       *(
-        harness.Task(
+        work.Task(
           f'tests.benchmarks.{module}:Decoding',
           {
             **SIZES[options.scale],
@@ -61,7 +61,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
   return []
 
 
-class Decoding(harness.Work):
+class Decoding(work.Work):
   """The search of ``mrnn_jax.decode``, compiled once."""
 
   unit = 'captions'
@@ -124,12 +124,12 @@ class Decoding(harness.Work):
     self._image_fn(self._features).block_until_ready()
     self._decode(self._features[: self._batch_size])
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Write captions of all images."""
     self._decoded = self._decode(self._features)
     # The words of the best caption, as if all hypotheses ended with it.
     targets = float(self._decoded.num_targets[:, 0].sum()) * self._beam_size
-    return harness.Done(
+    return work.Done(
       len(self._features), targets * weights.word_flops(self.vocab_size)
     )
 

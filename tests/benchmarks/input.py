@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from mrnn_jax.vocabulary import PAD
-from tests.benchmarks import harness, train
+from tests.benchmarks import harness, train, work
 
 # Steps of a run: filling batches takes a hundredth of training on them.
 STEPS = {'tiny': 4, 'small': 600, 'full': 3000}
@@ -19,12 +19,12 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
   return [
     harness.Comparison(
       'input alone',
-      harness.Task('tests.benchmarks.input:Loading', alone),
-      harness.Task('tests.benchmarks.torch_mrnn:Loading', alone),
+      work.Task('tests.benchmarks.input:Loading', alone),
+      work.Task('tests.benchmarks.torch_train:Loading', alone),
     ),
     harness.Comparison(
       f'training on it, dropout {train.DROPOUT}',
-      harness.Task(
+      work.Task(
         'tests.benchmarks.train:Training',
         {**training, 'dropout': train.DROPOUT},
       ),
@@ -38,7 +38,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
   return []
 
 
-class Loading(harness.Work):
+class Loading(work.Work):
   """Plans, fills and hands on batches, as training has them."""
 
   unit = 'words'
@@ -75,13 +75,13 @@ class Loading(harness.Work):
     for _ in self._batches.iterate(0, 2):
       pass
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Take the batches of the next steps."""
     start, self._next_step = self._next_step, self._next_step + self._steps
     words = 0
     for batch in self._batches.iterate(start, self._next_step):
       words += int((batch['targets'] != PAD).sum())
-    return harness.Done(words)
+    return work.Done(words)
 
 
 def stalling(results: list[harness.Result]) -> dict[str, Any]:

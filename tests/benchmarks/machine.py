@@ -49,13 +49,18 @@ def busy_seconds() -> float | None:
 
 
 class Load:
-  """How many cores other processes keep busy over a time."""
+  """How many cores this process and others keep busy over a time."""
 
   def __init__(self):
     self._start = time.perf_counter(), busy_seconds(), time.process_time()
 
+  def own(self) -> float:
+    """Return this process's mean since the beginning."""
+    start, _, own = self._start
+    return (time.process_time() - own) / (time.perf_counter() - start)
+
   def others(self) -> float | None:
-    """Return the mean since the beginning; None where it is not known."""
+    """Return that of all others; None where it is not known."""
     start, busy, own = self._start
     now = busy_seconds()
     if now is None or busy is None:

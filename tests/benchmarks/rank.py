@@ -7,7 +7,7 @@ import numpy as np
 from mrnn_jax import model as model_lib
 from mrnn_jax import rank as rank_lib
 from mrnn_jax.prefix_tree import PrefixTree
-from tests.benchmarks import harness, lengths, weights
+from tests.benchmarks import harness, lengths, weights, work
 
 # ``sentences_at_a_time`` and ``images_of_theirs`` are PyTorch's: it takes one
 # image after another, all alike, so that some of them are enough.
@@ -50,9 +50,10 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
       f'ranking, {sizes["num_sentences"]:,} sentences x '
       f'{sizes["num_images"]:,} images',
       _task(sizes, options),
-      harness.Task('tests.benchmarks.torch_mrnn:Ranking', theirs),
+      work.Task('tests.benchmarks.torch_mrnn:Ranking', theirs),
       floor=4.0,
       share_floor=1.05,
+      whole=sizes['num_sentences'] * sizes['num_images'],
       check='tests.benchmarks.rank:agreement',
     )
   ]
@@ -75,18 +76,16 @@ def growths(options: harness.Options) -> list[harness.Growth]:
   ]
 
 
-def _task(sizes: dict[str, int], options: harness.Options) -> harness.Task:
+def _task(sizes: dict[str, int], options: harness.Options) -> work.Task:
   tiling = {
     name: getattr(options, name)
     for name in ('image_block', 'tile_rows')
     if getattr(options, name)
   }
-  return harness.Task(
-    'tests.benchmarks.rank:Ranking', {**sizes, 'tiling': tiling}
-  )
+  return work.Task('tests.benchmarks.rank:Ranking', {**sizes, 'tiling': tiling})
 
 
-class Ranking(harness.Work):
+class Ranking(work.Work):
   """The matrix by ``mrnn_jax.rank.Ranker``."""
 
   unit = 'scores'
@@ -128,11 +127,11 @@ class Ranking(harness.Work):
     """Rank for the first block of images: all blocks are of one shape."""
     next(iter(self._ranker.blocks(self._sentences, self._features)))
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Rank all; the language path and the making of tiles count too."""
     self._matrix = self._ranker.log_probs(self._sentences, self._features)
     pairs = self._prefixes * len(self._features)
-    return harness.Done(
+    return work.Done(
       self._matrix.size, 2.0 * pairs * weights.M * self.vocab_size
     )
 

@@ -10,7 +10,7 @@ from absl import flags
 
 from mrnn_jax import cli
 from mrnn_jax.errors import InputError
-from tests.benchmarks import harness, machine, tables
+from tests.benchmarks import harness, machine, tables, work
 
 SUITES = ('train', 'rank', 'decode', 'input')
 USAGE = """
@@ -89,7 +89,7 @@ def run(
   names: list[str],
   options: harness.Options,
   growth: bool = False,
-  bench: type = harness.Remote,
+  bench: type = work.Remote,
 ) -> dict[str, Any]:
   """Run suites, print their tables, and return all that was measured.
 
@@ -97,7 +97,7 @@ def run(
     names: of the suites.
     options: what the command line says.
     growth: whether tables of doublings are wanted.
-    bench: ``harness.Remote``, or ``harness.Bench`` for all in this process.
+    bench: ``work.Remote``, or ``work.Bench`` for all in this process.
   """
   host = machine.describe_host()
   print(', '.join(f'{key} {value}' for key, value in host.items()))

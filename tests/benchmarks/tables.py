@@ -15,6 +15,7 @@ _HEADINGS = (
   'GFLOP/s',
   'product',
   'share',
+  'cores',
   'others',
 )
 
@@ -25,7 +26,8 @@ def format_result(result: Result) -> str:
   Columns: units a second (median and best of the turns, and their spread as a
   share of the median), seconds of compiling, peak memory of the process,
   GFLOP/s of the products that had to be done, GFLOP/s of the large product
-  beside it, the share of it, and how many cores other processes kept busy.
+  beside it, the share of it, how many cores this work kept busy, and how many
+  other processes did.
   """
   first = result.sides[0]
   unit = first.set_up['unit']
@@ -61,6 +63,7 @@ def _cells(side: Side) -> tuple[str, ...]:
     f'{reached / 1e9:.1f}' if reached else '-',
     f'{product / 1e9:.1f}' if product else '-',
     f'{share:.0%}' if share else '-',
+    f'{statistics.median(t.cores for t in side.turns):.1f}',
     f'{max(known):.1f}' if known else '-',
   )
 
@@ -68,6 +71,9 @@ def _cells(side: Side) -> tuple[str, ...]:
 def _verdicts(result: Result) -> list[str]:
   """Say how ours compares, and whether a floor is reached."""
   lines, comparison = [], result.comparison
+  if whole := result.whole_seconds:
+    told = ', '.join(f'{k} {v:,.1f} s' for k, v in whole.items())
+    lines.append(f'  all {comparison.whole:,}: {told}')
   if ratios := result.ratios:
     pairs = ', '.join(f'{ratio:.2f}' for ratio in ratios)
     lines.append(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mrnn_jax.errors import InputError
-from tests.benchmarks import harness, lengths, run, tables
+from tests.benchmarks import harness, lengths, run, tables, work
 
 TINY = harness.Options(scale='tiny', torch=False, repeats=1)
 
 
-class Fake(harness.Work):
+class Fake(work.Work):
   """Counts its turns; fails on the one that it is told to."""
 
   framework = 'torch'
@@ -28,7 +28,7 @@ class Fake(harness.Work):
     if self._turns == self._fail_at:
       raise InputError('as it was told.')
     time.sleep(0.01)
-    return harness.Done(1, 100.0)
+    return work.Done(1, 100.0)
 
   def answer(self):
     return self._turns
@@ -41,11 +41,11 @@ def say_same(ours, theirs):
 @pytest.fixture
 def no_framework(monkeypatch):
   # Neither is needed to see processes take turns.
-  monkeypatch.setattr(harness.machine, 'describe', lambda framework: {})
+  monkeypatch.setattr(work.machine, 'describe', lambda framework: {})
 
 
 def fake(**options):
-  return harness.Task('tests.benchmarks.test_benchmarks:Fake', options)
+  return work.Task('tests.benchmarks.test_benchmarks:Fake', options)
 
 
 def comparison(**options):
@@ -60,7 +60,7 @@ def comparison(**options):
 
 def test_sides_take_turns_and_are_compared_in_pairs(no_framework):
   options = harness.Options(repeats=3)
-  result = harness.compare(comparison(), options, harness.Bench)
+  result = harness.compare(comparison(), options, work.Bench)
   assert [len(side.turns) for side in result.sides] == [3, 3]
   assert result.agreement == '3 and 3 turns'
   ours, theirs = (side.turns for side in result.sides)
@@ -75,7 +75,7 @@ def test_sides_take_turns_and_are_compared_in_pairs(no_framework):
 def test_a_mistake_in_a_turn_is_told(no_framework):
   with pytest.raises(InputError, match='as it was told'):
     options = harness.Options(repeats=2)
-    harness.compare(comparison(fail_at=2), options, harness.Bench)
+    harness.compare(comparison(fail_at=2), options, work.Bench)
 
 
 def state_of(pid):
@@ -85,7 +85,7 @@ def state_of(pid):
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_a_process_that_is_not_asked_is_stopped():
-  bench = harness.Remote()
+  bench = work.Remote()
   try:
     with pytest.raises(RuntimeError, match='no_such_thing'):
       bench._ask('no_such_thing')
@@ -119,7 +119,7 @@ def test_suites_run(suite, capsys, monkeypatch):
   monkeypatch.setattr(module, 'comparisons', lambda _: comparisons[:1])
   if suite == 'input':
     monkeypatch.setattr(module, 'stalling', lambda _: {'times': 9, 'share': 0})
-  results = run.run([suite], TINY, bench=harness.Bench)
+  results = run.run([suite], TINY, bench=work.Bench)
   [measured] = results['suites'][suite]['comparisons']
   json.dumps(results)
   assert measured['sides'][0]['median_rate'] > 0
@@ -133,8 +133,8 @@ def test_training_runs_and_grows():
   size, task = growth.tasks[0]
   # A single row, as every row length takes seconds to compile.
   options = {**task.options, 'num_captions': 2}
-  tasks = [(size, harness.Task(task.factory, options))]
-  rows = harness.grow(harness.Growth(growth.name, tasks), harness.Bench)
+  tasks = [(size, work.Task(task.factory, options))]
+  rows = harness.grow(harness.Growth(growth.name, tasks), work.Bench)
   assert rows[0]['unit'] == 'words'
   assert rows[0]['amount'] > 0
   assert growth.name in tables.format_growth(growth, rows)

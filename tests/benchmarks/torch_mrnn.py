@@ -6,21 +6,14 @@ wanted.  What it does not do is what this project is about: put several captions
 in a row, share the prefixes of sentences, or keep logits in the cache.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
 
 from mrnn_jax.vocabulary import END, PAD, START, UNK
-from tests.benchmarks import harness, lengths, weights
-
-# What ``mrnn_jax.config`` has by default.
-_LEARNING_RATE, _WEIGHT_DECAY, _CLIP_NORM = 1e-3, 1e-4, 5.0
+from tests.benchmarks import lengths, weights, work
 
 
 def default_device() -> str:
@@ -95,153 +88,7 @@ class MRNN(nn.Module):
     return state, self.readout(hidden + image)
 
 
-class Captions(Dataset):
-  """Captions and the features of their images."""
-
-  def __init__(self, captions: lengths.Captions, features: np.ndarray):
-    """Keep everything as tensors."""
-    self._captions = [torch.from_numpy(ids).long() for ids in captions]
-    self._features = torch.from_numpy(features)
-
-  def __len__(self) -> int:
-    return len(self._captions)
-
-  def __getitem__(self, index: int):
-    return (
-      self._captions[index],
-      self._features[index // lengths.CAPTIONS_PER_IMAGE],
-    )
-
-
-def collate(samples: Sequence[Any]):
-  """Pad captions to the longest of the batch."""
-  captions, features = zip(*samples, strict=True)
-  captions = pad_sequence(captions, batch_first=True, padding_value=PAD)
-  tokens, targets = captions[:, :-1], captions[:, 1:]
-  # The last word of a shorter caption is read, but nothing is asked there.
-  return tokens, targets, torch.stack(features)
-
-
-def make_loader(
-  num_captions: int, batch_size: int, vocab_size: int, feature_size: int
-) -> DataLoader:
-  """Return the batches of an epoch, shuffled."""
-  captions = lengths.training_captions(num_captions, vocab_size)
-  features = lengths.features(
-    -(-num_captions // lengths.CAPTIONS_PER_IMAGE), feature_size
-  )
-  return DataLoader(
-    Captions(captions, features),
-    batch_size=batch_size,
-    shuffle=True,
-    collate_fn=collate,
-    drop_last=True,
-    generator=torch.Generator().manual_seed(0),
-  )
-
-
-class Loading(harness.Work):
-  """The batches alone."""
-
-  framework = 'torch'
-  unit = 'words'
-
-  def __init__(
-    self,
-    num_captions: int,
-    steps: int,
-    batch_size: int,
-    vocab_size: int,
-    feature_size: int,
-  ):
-    """Make the loader."""
-    self._loader = make_loader(
-      num_captions, batch_size, vocab_size, feature_size
-    )
-    self._batches = iter(())
-    self._steps = steps
-    self._words = self._positions = 0
-    self.sizes = {'steps': steps, 'captions a step': batch_size}
-
-  def warm_up(self) -> None:
-    """Take a batch."""
-    self._next()
-
-  def run(self) -> harness.Done:
-    """Take the next batches."""
-    before = self._words
-    for _ in range(self._steps):
-      self._next()
-    return harness.Done(self._words - before)
-
-  def facts(self) -> dict[str, Any]:
-    """Say how much is padding."""
-    return {'padding': f'{1 - self._words / self._positions:.1%}'}
-
-  def _next(self):
-    batch = next(self._batches, None)
-    if batch is None:  # The next epoch.
-      self._batches = iter(self._loader)
-      batch = next(self._batches)
-    self._words += int((batch[1] != PAD).sum())
-    self._positions += batch[1].numel()
-    return batch
-
-
-class Training(Loading):
-  """The usual training loop."""
-
-  def __init__(self, dropout: float, **sizes: int):
-    """Make a model and its optimizer."""
-    super().__init__(**sizes)
-    torch.manual_seed(0)
-    self.vocab_size = sizes['vocab_size']
-    self._device = default_device()
-    model = MRNN(sizes['vocab_size'], sizes['feature_size'], dropout)
-    self._model = model.to(self._device).train()
-    # Fused, as it is a few per cent faster.
-    self._optimizer = torch.optim.AdamW(
-      self._model.parameters(),
-      lr=_LEARNING_RATE,
-      weight_decay=_WEIGHT_DECAY,
-      fused=True,
-    )
-    self._image_flops = 2.0 * sizes['feature_size'] * weights.M
-    self._batch_size = sizes['batch_size']
-    self._loss = None
-
-  def warm_up(self) -> None:
-    """Take two steps."""
-    for _ in range(2):
-      self._step()
-
-  def run(self) -> harness.Done:
-    """Take the next steps."""
-    before = self._words
-    for _ in range(self._steps):
-      self._step()
-    self._loss.item()  # Waits for a GPU.
-    words = self._words - before
-    captions = self._steps * self._batch_size
-    per_word = 3 * weights.word_flops(self.vocab_size)
-    return harness.Done(
-      words, words * per_word + captions * 2 * self._image_flops
-    )
-
-  def _step(self) -> None:
-    tokens, targets, features = (x.to(self._device) for x in self._next())
-    logits = self._model(tokens, features)
-    loss = functional.cross_entropy(
-      logits.flatten(0, 1), targets.flatten(), ignore_index=PAD
-    )
-    self._optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP_NORM)
-    self._optimizer.step()
-    self._loss = loss.detach()
-
-
-class Ranking(harness.Work):
+class Ranking(work.Work):
   """All sentences for one image after another."""
 
   framework = 'torch'
@@ -290,11 +137,11 @@ class Ranking(harness.Work):
     """Score all sentences for an image."""
     self._score(0)
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Score all sentences for every image."""
     for image in range(len(self._features)):
       self._score(image)
-    return harness.Done(self._scores.numel(), self._flops)
+    return work.Done(self._scores.numel(), self._flops)
 
   def answer(self) -> np.ndarray:
     """Return [S, N] natural logarithms."""
@@ -315,7 +162,7 @@ class Ranking(harness.Work):
       self._scores[rows, image] = -losses.view_as(targets).sum(1).cpu()
 
 
-class Decoding(harness.Work):
+class Decoding(work.Work):
   """A beam search of all images of a batch at once."""
 
   framework = 'torch'
@@ -348,7 +195,7 @@ class Decoding(harness.Work):
     """Write captions of a batch."""
     beam_search(self._model, self._batches[0], self._beam_size, self._max_words)
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Write captions of all images."""
     self._captions = []
     for features in self._batches:
@@ -363,7 +210,7 @@ class Decoding(harness.Work):
       min(len(words) + 1, self._max_words) for words in self._captions
     )
     flops = weights.word_flops(self.vocab_size) * targets * self._beam_size
-    return harness.Done(len(self._captions), flops)
+    return work.Done(len(self._captions), flops)
 
   def answer(self) -> list[list[int]]:
     """Return the words of each caption."""

@@ -12,7 +12,7 @@ from mrnn_jax import input_pipeline, optimizers, parallel
 from mrnn_jax import model as model_lib
 from mrnn_jax import train as train_lib
 from mrnn_jax.vocabulary import PAD
-from tests.benchmarks import harness, lengths, weights
+from tests.benchmarks import harness, lengths, weights, work
 
 SIZES = {
   'tiny': {
@@ -47,8 +47,8 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
     arguments = {**sizes, 'dropout': dropout}
     return harness.Comparison(
       name,
-      harness.Task('tests.benchmarks.train:Training', arguments),
-      harness.Task('tests.benchmarks.torch_mrnn:Training', arguments),
+      work.Task('tests.benchmarks.train:Training', arguments),
+      work.Task('tests.benchmarks.torch_train:Training', arguments),
       floor=floor,
     )
 
@@ -71,7 +71,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
       [
         (
           value,
-          harness.Task(
+          work.Task(
             'tests.benchmarks.train:Training',
             {**sizes, 'dropout': 0.0, key: value},
           ),
@@ -123,7 +123,7 @@ def plan(
   )
 
 
-class Training(harness.Work):
+class Training(work.Work):
   """The training loop of ``mrnn_jax.train`` without logs and validation."""
 
   unit = 'words'
@@ -188,7 +188,7 @@ class Training(harness.Work):
     first = {length: i for i, (length, _) in enumerate(self._batches.plan(0))}
     self._take(self._batches.batch(step) for step in first.values())
 
-  def run(self) -> harness.Done:
+  def run(self) -> work.Done:
     """Take the next steps."""
     start, self._next_step = self._next_step, self._next_step + self._steps
     begun = time.perf_counter()
@@ -199,7 +199,7 @@ class Training(harness.Work):
     # Backwards costs two products for each; the features need no gradient.
     per_word = 3 * weights.word_flops(self.vocab_size)
     flops = words * per_word + captions * 2 * self._image_flops
-    return harness.Done(words, flops)
+    return work.Done(words, flops)
 
   def facts(self) -> dict[str, Any]:
     """Say how long the loop waited for its input."""
