@@ -100,8 +100,24 @@ def _checksums(
   }
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Keep Orbax from waiting for other processes.
+
+  What is saved is the same in all of them: the first one writes it, and each
+  may read when it likes.
+  """
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  process = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=process,
+    active_processes={process},
+    barrier_sync_key_prefix=f'process_{process}',
+  )
+
+
 class Checkpoints:
-  """The checkpoints of a workdir."""
+  """The checkpoints of a workdir; of several processes the first one writes."""
 
   def __init__(self, workdir: epath.PathLike, keep: int = 2):
     """Open them; nothing is created before the first ``save``."""
@@ -115,6 +131,7 @@ class Checkpoints:
   def _open(self, create: bool) -> ocp.CheckpointManager | None:
     if self._manager is None and (create or self.path.exists()):
       self._check_metrics()
+      self.path.mkdir(parents=True, exist_ok=True)
       policy = preservation_policy.AnyPreservationPolicy(
         [
           preservation_policy.LatestN(self._keep),
@@ -129,7 +146,8 @@ class Checkpoints:
           best_fn=_lower_is_better,
           best_mode='min',
           preservation_policy=policy,
-          create=create,
+          create=False,
+          multiprocessing_options=_alone(),
         ),
         item_names=(*_ITEMS, _CHECKSUMS),
       )
@@ -147,7 +165,8 @@ class Checkpoints:
 
   def has(self, step: int) -> bool:
     """Say whether a step is saved, or being saved."""
-    return bool(self._manager) and step in self._manager.all_steps()
+    there = self._manager.all_steps() if self._manager else []
+    return step in there or step == self._last_saved
 
   def best_step(self) -> int | None:
     """Return the step with the best validation perplexity, or None.
@@ -256,6 +275,8 @@ class Checkpoints:
     perplexity = float(validation_perplexity)
     self.wait()
     self._last_saved = checkpoint.step
+    if jax.process_index():
+      return
     with self._writing():
       self._open(create=True).save(
         checkpoint.step,

@@ -15,6 +15,8 @@ from mrnn_jax.errors import InputError
 
 FLAGS = flags.FLAGS
 
+STOPPED = 'the same command goes on from what is saved.'
+
 _ADVICE = {
   errno.ENOSPC: 'free some space',
   errno.EDQUOT: 'free some of your quota',
@@ -99,6 +101,25 @@ def explain_os_error(error: OSError) -> str:
   return f'{where}{reason}: {advice}, then run the same command again.'
 
 
+def explain(error: BaseException, stopped: str) -> tuple[str, int]:
+  """Return the last word of a command and its exit code.
+
+  Args:
+    error: what ended it.
+    stopped: what to say after a signal, where the error says nothing.
+
+  Returns:
+    ('', 1) for an error of the program itself.
+  """
+  if isinstance(error, InputError):
+    return f'error: {error}', 1
+  if isinstance(error, KeyboardInterrupt):
+    return f'stopped: {str(error) or stopped}', stopping.UNFINISHED
+  if isinstance(error, OSError):
+    return f'error: {explain_os_error(error)}', 1
+  return '', 1
+
+
 def _end(message: str, code: int) -> None:
   """Say the last word and exit."""
   sys.stdout.flush()
@@ -112,7 +133,7 @@ def run(
   groups: Mapping[str, Sequence[str]],
   argv: Sequence[str] | None = None,
   flag_values: flags.FlagValues = FLAGS,
-  stopped: str = 'the same command goes on from what is saved.',
+  stopped: str = STOPPED,
   takes: int = 0,
 ) -> None:
   """Parse flags, run ``main`` and exit.
@@ -137,13 +158,9 @@ def run(
   try:
     with stopping.handled():
       main(*_parse(argv, flag_values, takes))
-  except InputError as error:
-    _end(f'error: {error}', 1)
-  except KeyboardInterrupt as error:
-    _end(f'stopped: {str(error) or stopped}', stopping.UNFINISHED)
   except BrokenPipeError:
     # The reader of our output is gone; say nothing more to it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
-  except OSError as error:
-    _end(f'error: {explain_os_error(error)}', 1)
+  except (InputError, KeyboardInterrupt, OSError) as error:
+    _end(*explain(error, stopped))

@@ -400,7 +400,22 @@ class Config:
   )
   # Machine.
   num_devices: int = _flag(
-    'machine', 0, 'Local devices to use; 0: all there are.', low=0
+    'machine', 0, 'Devices of each process to use; 0: all there are.', low=0
+  )
+  coordinator: str = _flag(
+    'machine',
+    '',
+    'For several processes: HOST:PORT of process 0; auto: as JAX finds out. '
+    'By default SLURM, Open MPI, Kubernetes or a TPU slice tell, if they do.',
+  )
+  num_processes: int = _flag(
+    'machine', 0, 'Processes of the job; 0: as the surroundings tell.', low=0
+  )
+  process_id: int = _flag(
+    'machine',
+    -1,
+    'Which of them this one is, from 0; -1: as they tell.',
+    low=-1,
   )
   eval_batch_size: int = _flag(
     'machine', 200, 'Captions or images a step outside training.', low=1

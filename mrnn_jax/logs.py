@@ -133,7 +133,7 @@ class Log:
       InputError: its cost or gradient is not finite.
     """
     cost, norm, bits, words = (
-      float(np.ravel(metrics[name])[0])
+      float(np.asarray(metrics[name].addressable_data(0))[0])
       for name in ('cost', 'gradient_norm', 'bits', 'words')
     )
     if not (math.isfinite(cost) and math.isfinite(norm)):

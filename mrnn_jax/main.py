@@ -6,7 +6,7 @@ import sys
 from absl import flags
 import jax
 
-from mrnn_jax import cli, tasks
+from mrnn_jax import cli, processes, tasks
 from mrnn_jax import config as config_lib
 
 USAGE = """
@@ -31,7 +31,11 @@ def main() -> None:
   config = config_lib.from_flags()
   if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
-  tasks.run(config, config_lib.given())
+  place = processes.find(
+    config.coordinator, config.num_processes, config.process_id
+  )
+  with processes.joined(place, lambda e: cli.explain(e, cli.STOPPED)):
+    tasks.run(config, config_lib.given())
 
 
 if __name__ == '__main__':

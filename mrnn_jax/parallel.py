@@ -1,19 +1,23 @@
 """The one place that knows about devices and processes.
 
-A function is mapped over the local devices with ``jax.pmap``; what is added
-across devices is added by ``add``.  One device is the same path.
+A function is mapped with ``jax.pmap`` over the devices of this process, or of
+all of them; what is added across devices is added by ``add``.  One device is
+the same path.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+import itertools
+from typing import Any, TypeVar
 
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax import stopping
 
 AXIS = 'devices'
+T = TypeVar('T')
 
 
 def local_devices(num_devices: int = 0) -> list[jax.Device]:
@@ -22,22 +26,60 @@ def local_devices(num_devices: int = 0) -> list[jax.Device]:
   return devices[: num_devices or len(devices)]
 
 
+def is_first() -> bool:
+  """Say whether this process is the one that writes and tells."""
+  return jax.process_index() == 0
+
+
 def pmap(
   fn: Callable[..., Any],
   devices: list[jax.Device],
   in_axes: Any = 0,
   donate_argnums: tuple[int, ...] = (),
+  everywhere: bool = False,
 ) -> Callable[..., Any]:
-  """Compile ``fn`` and map it over devices, whose axis is called ``AXIS``."""
-  # pmap counts devices of all processes where there are several.
-  pinned = devices if jax.process_count() == 1 else None
+  """Compile ``fn`` and map it over devices, whose axis is called ``AXIS``.
+
+  Args:
+    fn: what each device runs.
+    devices: local ones.
+    in_axes: as of ``jax.pmap``.
+    donate_argnums: arguments whose memory may be reused.
+    everywhere: over as many devices of every process, in the processes' order;
+      all call it at the same time, each with the rows of its own devices.
+  """
+  chosen = list(devices)
+  if everywhere and jax.process_count() > 1:
+    chosen = [
+      device
+      for process in range(jax.process_count())
+      for device in jax.local_devices(process_index=process)[: len(devices)]
+    ]
   return jax.pmap(
     fn,
     axis_name=AXIS,
     in_axes=in_axes,
-    devices=pinned,
+    devices=chosen,
     donate_argnums=donate_argnums,
   )
+
+
+def gather(values: np.ndarray) -> np.ndarray:
+  """Return the processes' values [...], float32 or int32 --> [processes, ...].
+
+  All processes call it at the same time.
+  """
+  if jax.process_count() == 1:
+    return values[None]
+  return np.asarray(multihost_utils.process_allgather(values))
+
+
+def share(items: Iterable[T]) -> Iterator[T | None]:
+  """Yield this process's share, equally many for each: None where one lacks."""
+  index, count = jax.process_index(), jax.process_count()
+  items = iter(items)
+  while turn := list(itertools.islice(items, count)):
+    yield turn[index] if index < len(turn) else None
 
 
 def add(tree: Any) -> Any:
@@ -53,15 +95,32 @@ def row_numbers(num_rows: int) -> jax.Array:
   return jax.lax.axis_index(AXIS) * num_rows + jnp.arange(num_rows)
 
 
-def replicate(tree: Any, devices: list[jax.Device]) -> Any:
-  """Copy a tree to every device: leaves get a leading [devices] axis."""
+def replicate(
+  tree: Any, devices: list[jax.Device], everywhere: bool = False
+) -> Any:
+  """Copy a tree to every device: leaves get a leading [devices] axis.
+
+  Args:
+    tree: of arrays.
+    devices: local ones.
+    everywhere: for what is mapped over the devices of all processes; they hold
+      the same tree.
+  """
   places = np.zeros(len(devices))
-  return pmap(lambda _, x: x, devices, in_axes=(0, None))(places, tree)
+  copy = pmap(lambda _, x: x, devices, in_axes=(0, None), everywhere=everywhere)
+  return copy(places, tree)
 
 
 def unreplicate(tree: Any) -> Any:
   """Return the first device's copy of a replicated tree."""
   return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+
+
+def local_copies(tree: Any, devices: list[jax.Device]) -> Any:
+  """Take a tree replicated everywhere for use by this process alone."""
+  if jax.process_count() == 1:
+    return tree
+  return replicate(unreplicate(tree), devices)
 
 
 def split_rows(tree: Any, num_devices: int) -> Any:
@@ -99,7 +158,7 @@ class Agreement:
     self._asked, self._num_devices = asked, len(devices)
     self._sum = None
     if jax.process_count() > 1:
-      self._sum = pmap(add, devices)
+      self._sum = pmap(add, devices, everywhere=True)
     self._answer: jax.Array | None = None
 
   def __call__(self) -> None:

@@ -69,6 +69,7 @@ class Scorer:
     batch_size: int,
     context_words: int = 0,
     between: Callable[[], None] = lambda: None,
+    everywhere: bool = False,
   ) -> dict[str, np.ndarray]:
     """Score every caption of a split.
 
@@ -79,6 +80,7 @@ class Scorer:
       context_words: so many words of each caption are given and not scored;
         captions that have no more are left out.
       between: called before every step; what it raises ends the scoring.
+      everywhere: all processes call this at the same time and share the steps.
 
     Returns:
       [C] float64 each: log2_prob, end_log2_prob, num_targets, num_unknown.
@@ -88,14 +90,25 @@ class Scorer:
       name: np.zeros(len(split.owner))
       for name in ('log2_prob', 'end_log2_prob')
     }
-    for batch in input_pipeline.evaluation_batches(split, batch_size, n):
+    batches = input_pipeline.evaluation_batches(split, batch_size, n)
+    if everywhere:
+      batches = parallel.share(batches)
+    for batch in batches:
       between()
+      if batch is None:  # Others have one step more.
+        continue
       captions = batch.pop('captions')[:, 0]
       batch['targets'][:, :context_words] = PAD
       result = self._step(variables, parallel.split_rows(batch, n))
       there = captions >= 0
       for name, values in scores.items():
         values[captions[there]] = np.ravel(result[name])[there]
+    if everywhere:
+      # Each caption was scored by one process alone: no sum, no rounding.
+      scores = {
+        name: parallel.gather(values.astype(np.float32)).sum(0, np.float64)
+        for name, values in scores.items()
+      }
     scores['num_targets'] = split.lengths - float(context_words)
     scores['num_unknown'] = input_pipeline.count_unknown(split, context_words)
     # The last target is ##END##: a caption that has it alone is left out.

@@ -33,10 +33,16 @@ def run(config: Config, names_given: set[str]) -> None:
     config: from the command line.
     names_given: flags that the user gave: where a workdir holds a run, they
       must agree with it, and the others are taken from there.
+
+  Several processes share out training and scoring; all else the first one does
+  while the others wait.
   """
   config = resolve(config, names_given)
+  first = parallel.is_first()
+  if not first and config.task not in SHARED:
+    return
   with contextlib.ExitStack() as stack:
-    if config.task in WRITES_WORKDIR and not own_data.given(config):
+    if first and config.task in WRITES_WORKDIR and not own_data.given(config):
       stack.enter_context(workdir_lock.hold(config.workdir, config.task))
     TASKS[config.task](config)
 
@@ -93,7 +99,8 @@ def evaluate(config: Config) -> None:
 def train_and_evaluate(config: Config) -> None:
   """Train to the end, then measure the best model."""
   train_lib.train(config)
-  evaluate(config)
+  if parallel.is_first():
+    evaluate(config)
 
 
 def caption(config: Config) -> None:
@@ -160,6 +167,8 @@ TASKS: dict[str, Callable[[Config], None]] = {
   'export': export,
   'report': write_page,
 }
+# All processes take part.
+SHARED = {'train_and_evaluate', 'train', 'score'}
 # One run at a time.
 WRITES_WORKDIR = {
   'train_and_evaluate',

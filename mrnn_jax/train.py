@@ -7,6 +7,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mrnn_jax import checkpoint as checkpoint_lib
@@ -130,12 +131,12 @@ def create_state(
 def compile_train_step(
   devices: list[jax.Device], **options: Any
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Return ``train_step`` compiled and mapped over devices."""
+  """Return ``train_step`` compiled and mapped over all processes' devices."""
 
   def step(state, statistics, batch):
     return train_step(state, statistics, batch, **options)
 
-  return parallel.pmap(step, devices, donate_argnums=(0,))
+  return parallel.pmap(step, devices, donate_argnums=(0,), everywhere=True)
 
 
 class Plateau:
@@ -239,6 +240,7 @@ def train(config: Config) -> None:
   ) as checkpoints:
     latest = checkpoints.latest_step()
     checkpoints.set_damaged_aside()
+    _check_shared(latest, config.workdir)
     progress = {}
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
@@ -253,6 +255,17 @@ def train(config: Config) -> None:
     run = _Run(config, devices, dataset, vocabulary, description)
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
+
+
+def _check_shared(latest: int | None, workdir: str) -> None:
+  """Raise InputError where processes see different checkpoints."""
+  steps = parallel.gather(np.asarray(latest or 0, np.int32))
+  if len(set(steps.tolist())) > 1:
+    raise InputError(
+      f'the processes see different checkpoints in {workdir} (the latest: '
+      f'{", ".join(map(str, steps))}): put --workdir where all of them see the '
+      'same files.'
+    )
 
 
 class _Run:
@@ -310,11 +323,12 @@ class _Run:
       'statistics': statistics,
       'norm_features': self.split.features[sampled],
     }
+    num_devices = len(devices) * jax.process_count()
     print(
       f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
       f'{len(vocabulary)} words; {steps_per_epoch} steps an epoch, row lengths '
       f'{", ".join(map(str, self.batches.buckets))}, '
-      f'{100 * self.batches.padding:.1f}% padding; {len(devices)} device(s)'
+      f'{100 * self.batches.padding:.1f}% padding; {num_devices} device(s)'
     )
 
   def first_state(self) -> TrainState:
@@ -335,8 +349,10 @@ class _Run:
     if latest is not None:
       state, step = checkpoints.restore(latest, state).state, latest
       print(f'going on from step {step}')
-    state = parallel.replicate(state, self.devices)
-    statistics = parallel.replicate(self.carried['statistics'], self.devices)
+    state, statistics = (
+      parallel.replicate(tree, self.devices, everywhere=True)
+      for tree in (state, self.carried['statistics'])
+    )
     plateau = Plateau(config, {'validated_step': step, **progress})
     log = Log(
       config.workdir,
@@ -428,9 +444,12 @@ class _Run:
       between: called before every batch; what it raises ends the validation.
     """
     scores = self.scorer.score(
-      {'params': state.params, 'statistics': statistics},
+      parallel.local_copies(
+        {'params': state.params, 'statistics': statistics}, self.devices
+      ),
       self.validation,
       self.config.eval_batch_size,
       between=between,
+      everywhere=True,
     )
     return perplexities(scores)['corpus']
