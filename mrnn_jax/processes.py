@@ -29,6 +29,8 @@ _PORT = 8476
 _HEARTBEAT_SECONDS = 60
 _CONNECT_SECONDS = 300
 _LOOK_SECONDS = 0.5
+# EX_SOFTWARE of sysexits.h: not the user's mistake, another try may do.
+_BROKEN = 70
 _END = 'mrnn_jax/end'
 _DONE = 'mrnn_jax/done'
 
@@ -285,7 +287,8 @@ def _fail(
   message, code = explain(error)
   unexpected = not message
   if unexpected:
-    message, code = f'{type(error).__name__}: {str(error)[:500]}', 1
+    message = f'{type(error).__name__}: {str(error)[:500]}'
+    code = _BROKEN
   if unexpected or (code == stopping.UNFINISHED and jax.process_index()):
     # Likely the consequence of what another is about to tell.
     until = time.monotonic() + 8 * _LOOK_SECONDS
