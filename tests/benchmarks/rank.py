@@ -9,32 +9,33 @@ from mrnn_jax import rank as rank_lib
 from mrnn_jax.prefix_tree import PrefixTree
 from tests.benchmarks import harness, lengths, weights, work
 
-# ``sentences_at_a_time`` and ``images_of_theirs`` are PyTorch's: it takes one
-# image after another, all alike, so that some of them are enough.
+# The sentences are the first of a pool; of a synthetic one they share as much
+# as all of them do.
 SIZES = {
   'tiny': {
+    'pool_size': 40,
     'num_sentences': 20,
     'num_images': 6,
     'vocab_size': 50,
     'feature_size': 8,
   },
   'small': {
+    'pool_size': 5000,
     'num_sentences': 600,
     'num_images': 100,
     'vocab_size': lengths.VOCAB_SIZE,
     'feature_size': lengths.FEATURE_SIZE,
   },
-  'full': {
-    'num_sentences': 5000,
-    'num_images': 1000,
-    'vocab_size': lengths.VOCAB_SIZE,
-    'feature_size': lengths.FEATURE_SIZE,
-  },
 }
-IMAGES_OF_THEIRS = {'tiny': 3, 'small': 30, 'full': 20}
-# A tenth of the sentences: 500 of Flickr8K's 5,000.  Fewer sentences sorted by
-# length, as many at a time, would be padded more.
-_PARTS = 10
+SIZES['full'] = {**SIZES['small'], 'num_sentences': 5000, 'num_images': 1000}
+
+# PyTorch has the whole pool, whose padding depends on how many are sorted, for
+# a few of the images: it takes one after another, all alike.
+THEIRS = {
+  'tiny': {'num_images': 3, 'sentences_at_a_time': 4},
+  'small': {'num_images': 2, 'sentences_at_a_time': 500},
+  'full': {'num_images': 10, 'sentences_at_a_time': 500},
+}
 
 
 def comparisons(options: harness.Options) -> list[harness.Comparison]:
@@ -42,9 +43,11 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
   sizes = SIZES[options.scale]
   theirs = {
     **sizes,
-    'num_images': IMAGES_OF_THEIRS[options.scale],
-    'sentences_at_a_time': max(1, sizes['num_sentences'] // _PARTS),
+    'num_sentences': sizes['pool_size'],
+    **THEIRS[options.scale],
   }
+  pool = lengths.test_pool(sizes['pool_size'], sizes['vocab_size'])
+  words = lengths.num_targets(pool[: sizes['num_sentences']])
   return [
     harness.Comparison(
       f'ranking, {sizes["num_sentences"]:,} sentences x '
@@ -53,7 +56,7 @@ def comparisons(options: harness.Options) -> list[harness.Comparison]:
       work.Task('tests.benchmarks.torch_mrnn:Ranking', theirs),
       floor=4.0,
       share_floor=1.05,
-      whole=sizes['num_sentences'] * sizes['num_images'],
+      whole=words * sizes['num_images'],
       check='tests.benchmarks.rank:agreement',
     )
   ]
@@ -88,10 +91,11 @@ def _task(sizes: dict[str, int], options: harness.Options) -> work.Task:
 class Ranking(work.Work):
   """The matrix by ``mrnn_jax.rank.Ranker``."""
 
-  unit = 'scores'
+  unit = 'words'
 
   def __init__(
     self,
+    pool_size: int,
     num_sentences: int,
     num_images: int,
     vocab_size: int,
@@ -100,7 +104,7 @@ class Ranking(work.Work):
   ):
     """Make a random model and what it ranks."""
     self.vocab_size = vocab_size
-    pool = lengths.test_pool(num_sentences, vocab_size)
+    pool = lengths.test_pool(pool_size, vocab_size)[:num_sentences]
     self._sentences = [sentence.tolist() for sentence in pool]
     self._features = lengths.features(num_images, feature_size)
     random = weights.random_weights(vocab_size, feature_size)
@@ -111,12 +115,13 @@ class Ranking(work.Work):
       **tiling,
     )
     self._prefixes = PrefixTree.build(self._sentences).num_prefixes
+    self._num_targets = lengths.num_targets(pool)
     self._matrix = np.zeros((0, 0), np.float32)
     self.sizes = {
-      'sentences': lengths.source(num_sentences, vocab_size, 'test'),
+      'sentences': lengths.source(pool_size, vocab_size, 'test'),
       'S': num_sentences,
       'N': num_images,
-      'target words': lengths.num_targets(pool),
+      'target words': self._num_targets,
       'distinct prefixes': self._prefixes,
       'V': vocab_size,
       'D': feature_size,
@@ -132,7 +137,8 @@ class Ranking(work.Work):
     self._matrix = self._ranker.log_probs(self._sentences, self._features)
     pairs = self._prefixes * len(self._features)
     return work.Done(
-      self._matrix.size, 2.0 * pairs * weights.M * self.vocab_size
+      self._num_targets * len(self._features),
+      2.0 * pairs * weights.M * self.vocab_size,
     )
 
   def answer(self) -> Any:
@@ -142,7 +148,9 @@ class Ranking(work.Work):
 
 def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
   """Say how far both matrices are from each other, where both have scores."""
-  ours = ours[:, : theirs.shape[1]]
+  rows = min(len(ours), len(theirs))
+  columns = min(ours.shape[1], theirs.shape[1])
+  ours, theirs = ours[:rows, :columns], theirs[:rows, :columns]
   gap = np.abs(ours - theirs).max()
   return (
     f'largest difference {gap:.1e} of {theirs.size:,} log-probabilities, '

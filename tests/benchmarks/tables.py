@@ -73,7 +73,8 @@ def _verdicts(result: Result) -> list[str]:
   lines, comparison = [], result.comparison
   if whole := result.whole_seconds:
     told = ', '.join(f'{k} {v:,.1f} s' for k, v in whole.items())
-    lines.append(f'  all {comparison.whole:,}: {told}')
+    unit = result.sides[0].set_up['unit']
+    lines.append(f'  all {comparison.whole:,} {unit}: {told}')
   if ratios := result.ratios:
     pairs = ', '.join(f'{ratio:.2f}' for ratio in ratios)
     lines.append(

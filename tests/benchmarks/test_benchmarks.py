@@ -166,3 +166,30 @@ def test_torch_model_is_the_same_model():
     features[:, None],
   )
   np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-4)
+
+
+def test_a_model_file_is_read_without_jax(tmp_path):
+  from mrnn_jax import config, model_file
+  from tests.benchmarks import weights
+
+  known = weights.random_weights(20, 6)
+
+  def write(**changes):
+    stored = model_file.StoredModel(
+      {'config': config.Config(**changes).fixed()},
+      {'params': known.params, 'statistics': known.statistics},
+      known.features,
+    )
+    model_file.write(tmp_path / 'model.npz', stored)
+    return weights.read_weights(str(tmp_path / 'model.npz'))
+
+  read = write()
+  assert read.vocab_size == 20
+  assert read.feature_size == 6
+  np.testing.assert_allclose(
+    read.params['softmax']['kernel'],
+    known.params['softmax']['kernel'],
+    atol=1e-3,
+  )
+  with pytest.raises(InputError, match='recurrent_size=8'):
+    write(recurrent_size=8)

@@ -92,10 +92,11 @@ class Ranking(work.Work):
   """All sentences for one image after another."""
 
   framework = 'torch'
-  unit = 'scores'
+  unit = 'words'
 
   def __init__(
     self,
+    pool_size: int,
     num_sentences: int,
     num_images: int,
     vocab_size: int,
@@ -104,7 +105,7 @@ class Ranking(work.Work):
   ):
     """Sort the sentences by length, and pad them batch by batch."""
     self.vocab_size = vocab_size
-    pool = lengths.test_pool(num_sentences, vocab_size)
+    pool = lengths.test_pool(pool_size, vocab_size)[:num_sentences]
     known = weights.random_weights(vocab_size, feature_size)
     self._model = MRNN.of(known)
     self._device = default_device()
@@ -123,14 +124,13 @@ class Ranking(work.Work):
       self._batches.append((torch.from_numpy(rows), captions))
       positions += len(rows) * (captions.shape[1] - 1)
     self._scores = torch.zeros(num_sentences, num_images)
-    self._flops = (
-      2.0 * lengths.num_targets(pool) * weights.M * vocab_size * num_images
-    )
+    self._num_targets = lengths.num_targets(pool)
+    self._flops = 2.0 * self._num_targets * weights.M * vocab_size * num_images
     self.sizes = {
       'S': num_sentences,
       'N': num_images,
       'sentences at a time': sentences_at_a_time,
-      'padding': f'{1 - lengths.num_targets(pool) / positions:.1%}',
+      'padding': f'{1 - self._num_targets / positions:.1%}',
     }
 
   def warm_up(self) -> None:
@@ -141,7 +141,7 @@ class Ranking(work.Work):
     """Score all sentences for every image."""
     for image in range(len(self._features)):
       self._score(image)
-    return work.Done(self._scores.numel(), self._flops)
+    return work.Done(self._num_targets * len(self._features), self._flops)
 
   def answer(self) -> np.ndarray:
     """Return [S, N] natural logarithms."""
