@@ -69,6 +69,8 @@ for pid in $pids; do
     status=$?
     kill -0 "$pid" 2>/dev/null
   do :; done
+  # Told to end before it could listen: nothing is lost.
+  [ "$status" -ne 143 ] || status=75
   # A fault tells more than a stop.
   case $code in 0 | 75) [ "$status" -eq 0 ] || code=$status ;; esac
 done
