@@ -140,9 +140,16 @@ def test_training_runs_and_grows():
   assert growth.name in tables.format_growth(growth, rows)
 
 
-def test_command_explains_mistakes():
-  command = [sys.executable, '-m', 'tests.benchmarks.run', '--suite=cook']
-  done = subprocess.run(command, capture_output=True, text=True)
+def command(flag):
+  args = [sys.executable, '-m', 'tests.benchmarks.run', flag]
+  return subprocess.run(args, capture_output=True, text=True)
+
+
+def test_command_explains_itself_and_mistakes():
+  done = command('--help')
+  assert done.returncode == 0
+  assert '--suite=train,rank,decode,input' in done.stdout
+  done = command('--suite=cook')
   assert done.returncode == 1
   assert done.stderr.startswith('error: --suite=cook: choose among')
 
