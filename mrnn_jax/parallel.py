@@ -6,6 +6,7 @@ the same path.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+import functools
 import itertools
 from typing import Any, TypeVar
 
@@ -107,8 +108,15 @@ def replicate(
       the same tree.
   """
   places = np.zeros(len(devices))
-  copy = pmap(lambda _, x: x, devices, in_axes=(0, None), everywhere=everywhere)
-  return copy(places, tree)
+  return _copier(tuple(devices), everywhere)(places, tree)
+
+
+@functools.cache
+def _copier(devices: tuple[jax.Device, ...], everywhere: bool):
+  # Kept, since a new function would be compiled again.
+  return pmap(
+    lambda _, x: x, list(devices), in_axes=(0, None), everywhere=everywhere
+  )
 
 
 def unreplicate(tree: Any) -> Any:

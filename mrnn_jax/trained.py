@@ -333,17 +333,11 @@ class TrainedModel:
     """
     n = len(self.devices)
     variables = parallel.replicate(self.variables, self.devices)
+    mapped = _decode_fn(self.model, options, tuple(self.devices))
     key = jax.random.key(seed)
 
-    def decode_rows(variables, images, *rows):
-      return decode_lib.decode(
-        self.model, options, variables, key, images, *rows
-      )
-
-    mapped = parallel.pmap(decode_rows, self.devices)
-
     def decode_fn(*rows):
-      result = mapped(variables, *parallel.split_rows(rows, n))
+      result = mapped(variables, key, *parallel.split_rows(rows, n))
       return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
     return decode_lib.decode_in_batches(
@@ -360,12 +354,12 @@ class TrainedModel:
     self, features: np.ndarray, batch_size: int = 256
   ) -> np.ndarray:
     """Return V_I I [N, M] of raw features [N, D]."""
-    image = jax.jit(
-      functools.partial(self.model.apply, self.variables, method='image')
-    )
     vectors = [
       np.asarray(
-        image(parallel.pad_rows(features[i : i + batch_size], batch_size))
+        _image_fn(self.model)(
+          self.variables,
+          parallel.pad_rows(features[i : i + batch_size], batch_size),
+        )
       )
       for i in range(0, len(features), batch_size)
     ]
@@ -384,9 +378,17 @@ class TrainedModel:
   ) -> Ranker:
     """Return what ranks with this model, see ``Ranker``."""
     self.check_ranks()
-    return Ranker(
-      self.model, self.variables, self.devices, image_block, tile_rows, dtype
-    )
+    tiling = (image_block, tile_rows, dtype)
+    if tiling not in self._rankers:
+      self._rankers[tiling] = Ranker(
+        self.model, self.variables, self.devices, *tiling
+      )
+    return self._rankers[tiling]
+
+  @functools.cached_property
+  def _rankers(self) -> dict[tuple[int, int, str], Ranker]:
+    """Those made so far: a second one would compile again."""
+    return {}
 
   def encode(self, sentence: str) -> list[int]:
     """Return a raw sentence as word ids.
@@ -397,6 +399,22 @@ class TrainedModel:
     if not tokenize(sentence):
       raise InputError(f'the sentence {sentence!r} has no word.')
     return self.vocabulary.encode_caption(sentence)
+
+
+# Compiled once for each model and way of decoding, however often it is asked.
+@functools.cache
+def _decode_fn(model, options, devices):
+  def decode_rows(variables, key, images, *rows):
+    return decode_lib.decode(model, options, variables, key, images, *rows)
+
+  return parallel.pmap(
+    decode_rows, list(devices), in_axes=(0, None, 0, 0, 0, 0, 0)
+  )
+
+
+@functools.cache
+def _image_fn(model):
+  return jax.jit(functools.partial(model.apply, method='image'))
 
 
 def _best_of_workdir(workdir: epath.Path) -> model_file.StoredModel:

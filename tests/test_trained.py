@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 
 import jax
 import numpy as np
@@ -103,6 +104,23 @@ def test_caption_is_the_best_of_a_beam(model, features):
     assert model.vocabulary.encode(caption.split()) == list(
       words[0, : length[0]]
     )
+
+
+def test_nothing_is_compiled_twice(model, features):
+  def work():
+    model.caption(features)
+    model.rank(features, SENTENCES, norm_images=3)
+
+  work()
+  with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+    compiled = []
+    patch.setattr(
+      logging.getLogger('jax._src.interpreters.pxla'),
+      'log',
+      lambda level, message, *args: compiled.append(args),
+    )
+    work()
+  assert not compiled
 
 
 def test_log_prob_is_one_row_an_image(model, features):
