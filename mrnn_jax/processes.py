@@ -29,10 +29,12 @@ _PORT = 8476
 _HEARTBEAT_SECONDS = 60
 _CONNECT_SECONDS = 300
 _LOOK_SECONDS = 0.5
+_LEAVE_SECONDS = 15
 # EX_SOFTWARE of sysexits.h: not the user's mistake, another try may do.
 _BROKEN = 70
 _END = 'mrnn_jax/end'
 _DONE = 'mrnn_jax/done'
+_GONE = 'mrnn_jax/gone'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +270,7 @@ def _watch() -> None:
       time.sleep(2 * _LOOK_SECONDS)
       if end['code'] != stopping.UNFINISHED:
         _say(f'ended by process {end["process"]}: {end["message"]}')
-      os._exit(end['code'])
+      _leave(end['code'])
     time.sleep(_LOOK_SECONDS)
 
 
@@ -300,8 +302,20 @@ def _fail(
     _say(message)
   end = {'process': jax.process_index(), 'code': code, 'message': message}
   _publish(_END, json.dumps(end))
-  # The coordinator stays until the others have heard it.
-  time.sleep(6 * _LOOK_SECONDS)
+  _leave(code)
+
+
+def _leave(code: int) -> None:
+  """End this process; the coordinator last, for JAX aborts without it."""
+  if jax.process_index():
+    _publish(f'{_GONE}/{jax.process_index()}', 'gone')
+    os._exit(code)
+  until = time.monotonic() + _LEAVE_SECONDS
+  others = range(1, jax.process_count())
+  while time.monotonic() < until:
+    if all(_get(f'{_GONE}/{process}') for process in others):
+      break
+    time.sleep(_LOOK_SECONDS)
   os._exit(code)
 
 
