@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from mrnn_jax import cli, input_pipeline, parallel, score, tasks
+from mrnn_jax import cli, input_pipeline, parallel, score, stopping, tasks
 from mrnn_jax import model as model_lib
 from mrnn_jax.errors import InputError
 from mrnn_jax.vocabulary import PAD, Vocabulary
@@ -96,6 +96,13 @@ def end_of(error):
   with pytest.raises(SystemExit) as end:
     cli.run(main, '', {}, ['command'])
   return end.value.code
+
+
+def test_what_is_stopped_is_unfinished(capsys):
+  assert end_of(stopping.Stopped('step 5 is saved.')) == 75
+  assert capsys.readouterr().err == 'stopped: step 5 is saved.\n'
+  assert end_of(KeyboardInterrupt()) == 75
+  assert capsys.readouterr().err == f'stopped: {cli.STOPPED}\n'
 
 
 @pytest.mark.parametrize(
