@@ -214,11 +214,15 @@ class Checkpoints:
         _told.add(self.path / str(step))
         print(f'warning: {self._damage[step]}; {instead}.', file=sys.stderr)
 
-  def set_damaged_aside(self) -> None:
-    """Rename the damaged checkpoints after the latest whole one.
+  def make_way(self) -> None:
+    """Remove what killed runs have left, and rename what is damaged.
 
-    Their steps will be taken and saved again.
+    That is, the damaged checkpoints after the latest whole one: their steps
+    will be taken and saved again.  Only for the one run that writes here.
     """
+    if self.path.exists() and not jax.process_index():
+      for left in self.path.glob('*.orbax-checkpoint-tmp*'):
+        left.rmtree()
     latest = self.latest_step()
     damaged = [step for step, why in self._damage.items() if why]
     if latest is None or not damaged or max(damaged) < latest:

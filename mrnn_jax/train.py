@@ -1,20 +1,23 @@
 """Training: the cost (eq. 6), the step, and the loop."""
 
 from collections.abc import Callable, Mapping
-import math
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from mrnn_jax import checkpoint as checkpoint_lib
-from mrnn_jax import input_pipeline, optimizers, parallel, stopping
+from mrnn_jax import (
+  input_pipeline,
+  optimizers,
+  parallel,
+  run_record,
+  stopping,
+)
 from mrnn_jax import model as model_lib
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
 from mrnn_jax.logs import Log
 from mrnn_jax.score import Scorer, log2_probabilities, perplexities
 from mrnn_jax.vocabulary import PAD, Vocabulary
@@ -139,85 +142,6 @@ def compile_train_step(
   return parallel.pmap(step, devices, donate_argnums=(0,), everywhere=True)
 
 
-class Plateau:
-  """What validation has shown: the best so far, and what follows from it."""
-
-  def __init__(self, config: Config, progress: Mapping[str, Any]):
-    """Start from what a checkpoint holds, {} for a new run."""
-    self._config = config
-    self.best_perplexity = progress.get('best_perplexity', math.inf)
-    self.best_step = progress.get('best_step', 0)
-    self.evaluations_since_best = progress.get('evaluations_since_best', 0)
-    self.finished = progress.get('finished', '')
-    self.validated_step = progress.get('validated_step', 0)
-
-  def update(self, step: int, perplexity: float) -> float:
-    """Take in a validation; return what to multiply the learning rate by."""
-    config = self._config
-    self.validated_step = step
-    if perplexity < self.best_perplexity:
-      self.best_perplexity, self.best_step = perplexity, step
-      self.evaluations_since_best = 0
-      return 1.0
-    self.evaluations_since_best += 1
-    if config.patience and self.evaluations_since_best >= config.patience:
-      self.finished = (
-        f'no better validation perplexity in {config.patience} validations'
-      )
-    decays = self.evaluations_since_best % config.decay_patience == 0
-    if config.schedule == 'plateau' and decays:
-      return config.decay_factor
-    return 1.0
-
-  def as_json(self) -> dict[str, Any]:
-    """Return what a checkpoint holds."""
-    return {
-      'best_perplexity': self.best_perplexity,
-      'best_step': self.best_step,
-      'evaluations_since_best': self.evaluations_since_best,
-      'finished': self.finished,
-      'validated_step': self.validated_step,
-    }
-
-
-def describe(
-  config: Config, dataset: input_pipeline.Dataset, vocabulary: Vocabulary
-) -> dict[str, Any]:
-  """Return what a checkpoint says of its model, as JSON values."""
-  return {
-    'config': config.fixed(),
-    'vocabulary': list(vocabulary.words),
-    'dataset': {
-      'name': dataset.name,
-      'fingerprint': dataset.fingerprint,
-      'feature_size': dataset.feature_size,
-      'encoder': dataset.metadata.get('encoder', ''),
-    },
-  }
-
-
-def check_description(
-  stored: Mapping[str, Any], wanted: Mapping[str, Any], workdir: str
-) -> None:
-  """Raise InputError where a workdir holds another run than is wanted."""
-  different = [
-    f'{name} is {wanted["config"].get(name)}, there {value}'
-    for name, value in stored['config'].items()
-    if wanted['config'].get(name) != value
-  ]
-  if stored['dataset'] != wanted['dataset']:
-    different += [
-      f'{name} of the dataset is {wanted["dataset"][name]}, there {value}'
-      for name, value in stored['dataset'].items()
-      if wanted['dataset'][name] != value
-    ]
-  if different:
-    raise InputError(
-      f'{workdir} holds another run ({"; ".join(different)}): give another '
-      '--workdir, or the settings of that run.'
-    )
-
-
 def train(config: Config) -> None:
   """Train a model, or go on with one, until it is done.
 
@@ -234,17 +158,17 @@ def train(config: Config) -> None:
   devices = parallel.local_devices(config.num_devices)
   dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
   vocabulary = dataset.vocabulary(config.min_word_count)
-  description = describe(config, dataset, vocabulary)
+  description = run_record.describe(config, dataset, vocabulary)
   with checkpoint_lib.Checkpoints(
     config.workdir, config.keep_checkpoints
   ) as checkpoints:
     latest = checkpoints.latest_step()
-    checkpoints.set_damaged_aside()
-    _check_shared(latest, config.workdir)
+    checkpoints.make_way()
+    run_record.check_shared(latest, config.workdir)
     progress = {}
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
-      check_description(stored, description, config.workdir)
+      run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
         print(
           f'{config.workdir}: training is finished ({progress["finished"]}); '
@@ -255,17 +179,6 @@ def train(config: Config) -> None:
     run = _Run(config, devices, dataset, vocabulary, description)
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
-
-
-def _check_shared(latest: int | None, workdir: str) -> None:
-  """Raise InputError where processes see different checkpoints."""
-  steps = parallel.gather(np.asarray(latest or 0, np.int32))
-  if len(set(steps.tolist())) > 1:
-    raise InputError(
-      f'the processes see different checkpoints in {workdir} (the latest: '
-      f'{", ".join(map(str, steps))}): put --workdir where all of them see the '
-      'same files.'
-    )
 
 
 class _Run:
@@ -353,7 +266,7 @@ class _Run:
       parallel.replicate(tree, self.devices, everywhere=True)
       for tree in (state, self.carried['statistics'])
     )
-    plateau = Plateau(config, {'validated_step': step, **progress})
+    plateau = run_record.Plateau(config, {'validated_step': step, **progress})
     log = Log(
       config.workdir,
       step,

@@ -114,12 +114,15 @@ def test_training_goes_on_from_the_one_before(tiny_data_dir, tmp_path, capsys):
   shutil.rmtree(folder / '16')
   for path in files_of(tmp_path, 12):
     path.write_bytes(path.read_bytes()[:20])
+  # A save that was killed.
+  (folder / '7.orbax-checkpoint-tmp/state').mkdir(parents=True)
   capsys.readouterr()
   tasks.run(config, set())
   said = capsys.readouterr()
   assert 'going on from step 8' in said.out
   assert 'step 12' in said.err or '12 is kept' in said.err
   assert (folder / '12.damaged-1').exists()
+  assert not list(folder.glob('*tmp*'))
   assert tiny_run.last_state(tmp_path) == whole
 
 

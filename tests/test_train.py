@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import input_pipeline, optimizers, parallel, score, train
+from mrnn_jax import (
+  input_pipeline,
+  optimizers,
+  parallel,
+  run_record,
+  score,
+  train,
+)
 from mrnn_jax import model as model_lib
 from mrnn_jax.vocabulary import END, PAD, START
 
@@ -174,10 +181,10 @@ def test_schedules(schedule):
 
 def test_plateau_and_patience():
   config = config_lib.Config(schedule='plateau', patience=3, decay_factor=0.5)
-  plateau = train.Plateau(config, {})
+  plateau = run_record.Plateau(config, {})
   assert plateau.update(1, 20.0) == 1
   assert plateau.update(2, 21.0) == 0.5
-  again = train.Plateau(config, plateau.as_json())
+  again = run_record.Plateau(config, plateau.as_json())
   again.update(3, 22.0)
   assert not again.finished
   again.update(4, 20.5)
