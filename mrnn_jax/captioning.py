@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax import files, input_pipeline
+from mrnn_jax import datasets, files
 from mrnn_jax.config import Config
 from mrnn_jax.consensus import Consensus
 from mrnn_jax.decode_options import DecodeOptions
@@ -129,12 +129,12 @@ def _by_consensus(
 
 
 def make_consensus(
-  model: TrainedModel, dataset: input_pipeline.Dataset, config: Config
+  model: TrainedModel, dataset: datasets.Dataset, config: Config
 ) -> Consensus | None:
   """Return what reranks captions, if the configuration wants it."""
   if not config.rerank_neighbors:
     return None
-  split = input_pipeline.load_split(
+  split = datasets.load_split(
     dataset, 'train', model.vocabulary, config.feature_cache_mb
   )
   return Consensus(
@@ -147,7 +147,7 @@ def make_consensus(
 
 def write_captions(
   model: TrainedModel,
-  split: input_pipeline.CaptionSplit,
+  split: datasets.CaptionSplit,
   config: Config,
   prefix: str = '',
   consensus: Consensus | None = None,

@@ -7,8 +7,8 @@ import numpy as np
 
 from mrnn_jax import (
   captioning,
+  datasets,
   files,
-  input_pipeline,
   parallel,
   reference_length,
 )
@@ -22,12 +22,12 @@ from mrnn_jax.vocabulary import tokenize
 
 def load_split(
   model: TrainedModel,
-  dataset: input_pipeline.Dataset,
+  dataset: datasets.Dataset,
   config: Config,
   first_caption_only: bool,
-) -> input_pipeline.CaptionSplit:
+) -> datasets.CaptionSplit:
   """Return the split that a configuration names, in the model's words."""
-  return input_pipeline.load_split(
+  return datasets.load_split(
     dataset,
     config.split,
     model.vocabulary,
@@ -37,7 +37,7 @@ def load_split(
 
 
 def evaluate(
-  model: TrainedModel, dataset: input_pipeline.Dataset, config: Config
+  model: TrainedModel, dataset: datasets.Dataset, config: Config
 ) -> dict[str, Any]:
   """Measure a model on a split and write ``evaluation.json``.
 
@@ -91,7 +91,7 @@ def evaluate(
 
 
 def measure_captions(
-  split: input_pipeline.CaptionSplit,
+  split: datasets.CaptionSplit,
   written: Mapping[str, str],
   training_captions: list[str],
 ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def measure_captions(
 
 
 def convention(
-  model: TrainedModel, split: input_pipeline.CaptionSplit, config: Config
+  model: TrainedModel, split: datasets.CaptionSplit, config: Config
 ) -> dict[str, Any]:
   """Return every convention that a result was made under."""
   num_own = np.asarray([len(texts) for texts in split.captions])

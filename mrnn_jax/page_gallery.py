@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from mrnn_jax import files, input_pipeline
+from mrnn_jax import datasets, files
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
@@ -129,8 +129,8 @@ def load_gallery(config: Config) -> tuple[Gallery | None, list[str]]:
   )
   remarks = []
   try:
-    dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
-    split = input_pipeline.load_split(
+    dataset = datasets.open_dataset(config.dataset, config.data_dir)
+    split = datasets.load_split(
       dataset,
       config.split,
       dataset.vocabulary(config.min_word_count),

@@ -9,7 +9,7 @@ which are then removed from both sides.
 import dataclasses
 from typing import Any
 
-from mrnn_jax import captioning, files, input_pipeline
+from mrnn_jax import captioning, datasets, files
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.logs import Progress
@@ -19,7 +19,7 @@ from mrnn_jax.vocabulary import tokenize
 
 def measure(
   model: TrainedModel,
-  split: input_pipeline.CaptionSplit,
+  split: datasets.CaptionSplit,
   config: Config,
   training_captions: list[str],
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import files, input_pipeline, recall_curve
+from mrnn_jax import datasets, files, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.matrix_store import MatrixStore
@@ -64,7 +64,7 @@ class Scores:
 
 
 def compute_scores(
-  model: TrainedModel, split: input_pipeline.CaptionSplit, config: Config
+  model: TrainedModel, split: datasets.CaptionSplit, config: Config
 ) -> Scores:
   """Score all sentences of a split for all its images, or find it done.
 
@@ -145,7 +145,7 @@ def measure(
 
 def retrieval_lines(
   scores: Scores,
-  split: input_pipeline.CaptionSplit,
+  split: datasets.CaptionSplit,
   shortlist: np.ndarray | None = None,
 ) -> Iterator[Mapping[str, Any]]:
   """Yield a line for each query: what it is, its rank, and its top 10.
@@ -197,7 +197,7 @@ def retrieval_lines(
 
 
 def make_shortlist(
-  split: input_pipeline.CaptionSplit, config: Config
+  split: datasets.CaptionSplit, config: Config
 ) -> np.ndarray | None:
   """Return [N, k] the images nearest to each by raw feature; None for all."""
   if not config.shortlist:
@@ -206,7 +206,7 @@ def make_shortlist(
 
 
 def retrieve(
-  model: TrainedModel, split: input_pipeline.CaptionSplit, config: Config
+  model: TrainedModel, split: datasets.CaptionSplit, config: Config
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Rank a split both ways, write ``retrieval.jsonl``, and measure.
 

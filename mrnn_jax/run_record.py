@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax import input_pipeline, parallel
+from mrnn_jax import datasets, parallel
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
 from mrnn_jax.vocabulary import Vocabulary
@@ -54,7 +54,7 @@ class Plateau:
 
 
 def describe(
-  config: Config, dataset: input_pipeline.Dataset, vocabulary: Vocabulary
+  config: Config, dataset: datasets.Dataset, vocabulary: Vocabulary
 ) -> dict[str, Any]:
   """Return what a checkpoint says of its model, as JSON values."""
   return {

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mrnn_jax import input_pipeline, parallel
+from mrnn_jax import datasets, input_pipeline, parallel
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax import model as model_lib
 from mrnn_jax.vocabulary import END, PAD
@@ -65,7 +65,7 @@ class Scorer:
   def score(
     self,
     variables: model_lib.Variables,
-    split: input_pipeline.CaptionSplit,
+    split: datasets.CaptionSplit,
     batch_size: int,
     context_words: int = 0,
     between: Callable[[], None] = lambda: None,
@@ -110,7 +110,7 @@ class Scorer:
         for name, values in scores.items()
       }
     scores['num_targets'] = split.lengths - float(context_words)
-    scores['num_unknown'] = input_pipeline.count_unknown(split, context_words)
+    scores['num_unknown'] = datasets.count_unknown(split, context_words)
     # The last target is ##END##: a caption that has it alone is left out.
     there = scores['num_targets'] > 1
     return {name: values[there] for name, values in scores.items()}

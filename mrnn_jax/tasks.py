@@ -8,7 +8,7 @@ from etils import epath
 from mrnn_jax import (
   PRETRAINED,
   captioning,
-  input_pipeline,
+  datasets,
   model_file,
   own_data,
   page,
@@ -82,10 +82,10 @@ def _load(config: Config) -> TrainedModel:
   )
 
 
-def _open(config: Config) -> tuple[TrainedModel, input_pipeline.Dataset]:
+def _open(config: Config) -> tuple[TrainedModel, datasets.Dataset]:
   """Load the model and the dataset that it is used on."""
   model = _load(config)
-  dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+  dataset = datasets.open_dataset(config.dataset, config.data_dir)
   model.check_dataset(dataset)
   return model, dataset
 

@@ -10,6 +10,7 @@ import optax
 
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import (
+  datasets,
   input_pipeline,
   optimizers,
   parallel,
@@ -156,7 +157,7 @@ def train(config: Config) -> None:
       gradient is no longer finite.
   """
   devices = parallel.local_devices(config.num_devices)
-  dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+  dataset = datasets.open_dataset(config.dataset, config.data_dir)
   vocabulary = dataset.vocabulary(config.min_word_count)
   description = run_record.describe(config, dataset, vocabulary)
   with checkpoint_lib.Checkpoints(
@@ -188,16 +189,14 @@ class _Run:
     self,
     config: Config,
     devices: list[jax.Device],
-    dataset: input_pipeline.Dataset,
+    dataset: datasets.Dataset,
     vocabulary: Vocabulary,
     description: dict[str, Any],
   ):
     self.config, self.devices, self.description = config, devices, description
     print(f'reading {dataset.path}')
     self.split, self.validation = (
-      input_pipeline.load_split(
-        dataset, name, vocabulary, config.feature_cache_mb
-      )
+      datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
       for name in ('train', 'validation')
     )
     self.batches = input_pipeline.TrainingBatches(
@@ -228,8 +227,8 @@ class _Run:
     # What the model takes along beside its parameters.
     statistics = {}
     if self.model.use_image:
-      statistics = input_pipeline.feature_statistics(self.split.features)
-    sampled = input_pipeline.sample_images(
+      statistics = datasets.feature_statistics(self.split.features)
+    sampled = datasets.sample_images(
       len(self.split.image_ids), MAX_NORM_IMAGES, config.seed
     )
     self.carried = {

@@ -31,7 +31,7 @@ from mrnn_jax.search import Decoded
 from mrnn_jax.vocabulary import Vocabulary, tokenize
 
 if TYPE_CHECKING:
-  from mrnn_jax import input_pipeline
+  from mrnn_jax import datasets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +273,7 @@ class TrainedModel:
     """The name of the encoder that made the features it was trained on."""
     return self.dataset['encoder']['name']
 
-  def check_dataset(self, dataset: 'input_pipeline.Dataset') -> None:
+  def check_dataset(self, dataset: 'datasets.Dataset') -> None:
     """Raise InputError where a dataset's features are of another kind."""
     self.check_encoder(dataset.metadata['encoder'], str(dataset.path))
     if dataset.feature_size != self.dataset['feature_size']:

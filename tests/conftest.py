@@ -22,7 +22,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)
 
-from mrnn_jax import input_pipeline, vocabulary
+from mrnn_jax import datasets, vocabulary
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -62,7 +62,7 @@ def vocab():
 
 @pytest.fixture(scope='session')
 def split(vocab):
-  return input_pipeline.make_split('train', make_records(60), vocab)
+  return datasets.make_split('train', make_records(60), vocab)
 
 
 @pytest.fixture(scope='session')

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import tiny_run
 
-from mrnn_jax import cli, input_pipeline, parallel, score, stopping, tasks
+from mrnn_jax import (
+  cli,
+  datasets,
+  input_pipeline,
+  parallel,
+  score,
+  stopping,
+  tasks,
+)
 from mrnn_jax import model as model_lib
 from mrnn_jax.errors import InputError
 from mrnn_jax.vocabulary import PAD, Vocabulary
@@ -150,7 +158,7 @@ def test_a_workdir_that_is_a_file(tiny_data_dir, tmp_path, capsys):
 
 def test_an_empty_split(vocab):
   with pytest.raises(InputError, match='validation split is empty'):
-    input_pipeline.make_split('validation', [], vocab)
+    datasets.make_split('validation', [], vocab)
 
 
 def test_a_batch_larger_than_the_data(tiny_data_dir, tmp_path):
@@ -188,7 +196,7 @@ def test_odd_captions_are_scored_right(words, texts, devices):
     {'image_id': str(i), 'feature': np.full(3, i, np.float32), 'captions': [t]}
     for i, t in enumerate(texts)
   ]
-  split = input_pipeline.make_split('train', records, vocabulary)
+  split = datasets.make_split('train', records, vocabulary)
   model = model_lib.create_model(
     'm-rnn',
     len(vocabulary),
@@ -223,7 +231,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
     for i in range(2)
   ]
   vocabulary = Vocabulary.from_counts({'a': 1}, 1)
-  split = input_pipeline.make_split('train', records, vocabulary)
+  split = datasets.make_split('train', records, vocabulary)
   model = model_lib.create_model(
     'm-rnn',
     len(vocabulary),
@@ -236,7 +244,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
     },
   )
   variables = model_lib.init_variables(model, jax.random.key(0))
-  variables['statistics'] = input_pipeline.feature_statistics(split.features)
+  variables['statistics'] = datasets.feature_statistics(split.features)
   assert np.isfinite(one_by_one(model, variables, split, 0))
   ids = split.caption_tokens(0)
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from mrnn_jax import datasets
 from mrnn_jax import input_pipeline as ip
 from mrnn_jax.errors import InputError
 from mrnn_jax.vocabulary import PAD, START
@@ -77,11 +78,11 @@ def test_features_are_the_same_uncached(vocab, record_maker):
 
   records = record_maker(9)
   cached, read = (
-    ip.make_split('train', records, vocab, cache_mb=mb) for mb in (10, 0)
+    datasets.make_split('train', records, vocab, cache_mb=mb) for mb in (10, 0)
   )
   index = np.asarray([[3, 1], [8, 3]])
   np.testing.assert_array_equal(cached.features[index], read.features[index])
-  statistics = ip.feature_statistics(read.features, block=4)
+  statistics = datasets.feature_statistics(read.features, block=4)
   features = cached.features.all()
   np.testing.assert_allclose(statistics['mean'], features.mean(0), atol=1e-5)
   np.testing.assert_allclose(statistics['std'], features.std(0), atol=1e-5)
@@ -117,9 +118,9 @@ def test_little_is_padding_with_lengths_like_those_of_flickr8k():
 
 def test_an_empty_split_is_an_error(vocab):
   with pytest.raises(InputError, match='the train split is empty'):
-    ip.make_split('train', [], vocab)
+    datasets.make_split('train', [], vocab)
 
 
 def test_a_missing_dataset_says_how_to_make_it(tmp_path):
   with pytest.raises(InputError, match='data_prep.build --dataset=flickr8k'):
-    ip.open_dataset('flickr8k', str(tmp_path))
+    datasets.open_dataset('flickr8k', str(tmp_path))

@@ -13,7 +13,7 @@ from PIL import Image
 import pytest
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import input_pipeline, page, page_gallery, page_photos, tasks
+from mrnn_jax import datasets, page, page_gallery, page_photos, tasks
 from mrnn_jax.errors import InputError
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\'&'
@@ -302,8 +302,8 @@ def test_the_dataset_gives_the_references(tmp_path, split, monkeypatch, vocab):
     def vocabulary(self, min_word_count):
       return vocab
 
-  monkeypatch.setattr(input_pipeline, 'open_dataset', lambda *unused: Dataset())
-  monkeypatch.setattr(input_pipeline, 'load_split', lambda *unused: split)
+  monkeypatch.setattr(datasets, 'open_dataset', lambda *unused: Dataset())
+  monkeypatch.setattr(datasets, 'load_split', lambda *unused: split)
   page.write_page(make_config(tmp_path))
   data = gallery_data(tmp_path / 'report.html')
   assert [x['id'] for x in data['images']] == split.image_ids

@@ -4,6 +4,7 @@ import pytest
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import (
+  datasets,
   input_pipeline,
   optimizers,
   parallel,
@@ -48,7 +49,7 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     train.create_state(variables, optimizer, key), devices
   )
   statistics = parallel.replicate(
-    input_pipeline.feature_statistics(split.features), devices
+    datasets.feature_statistics(split.features), devices
   )
   costs = []
   for batch in batches.iterate(0, num_steps):

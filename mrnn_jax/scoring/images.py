@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from mrnn_jax import input_pipeline
+from mrnn_jax import datasets
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
 from mrnn_jax.trained import TrainedModel
@@ -36,7 +36,7 @@ class ImageLookup:
     """
     if config.features:
       return cls._of_file(model, config.features)
-    dataset = input_pipeline.open_dataset(config.dataset, config.data_dir)
+    dataset = datasets.open_dataset(config.dataset, config.data_dir)
     model.check_dataset(dataset)
     return cls._of_dataset(model, dataset, config.feature_cache_mb)
 
@@ -63,16 +63,14 @@ class ImageLookup:
   def _of_dataset(
     cls,
     model: TrainedModel,
-    dataset: input_pipeline.Dataset,
+    dataset: datasets.Dataset,
     cache_mb: float,
   ) -> 'ImageLookup':
     from data_prep.records import image_key
 
     places = {}
     for name in dataset.builder.info.splits:
-      split = input_pipeline.load_split(
-        dataset, name, model.vocabulary, cache_mb
-      )
+      split = datasets.load_split(dataset, name, model.vocabulary, cache_mb)
       for i, image_id in enumerate(split.image_ids):
         places[image_key(image_id)] = split.features, i
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import input_pipeline, optimizers, parallel
+from mrnn_jax import datasets, input_pipeline, optimizers, parallel
 from mrnn_jax import model as model_lib
 from mrnn_jax import train as train_lib
 from mrnn_jax.vocabulary import PAD
@@ -85,7 +85,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
 
 def make_split(
   num_captions: int, vocab_size: int, feature_size: int
-) -> tuple[input_pipeline.CaptionSplit, str]:
+) -> tuple[datasets.CaptionSplit, str]:
   """Return a training split, and where its captions come from."""
   captions = lengths.training_captions(num_captions, vocab_size)
   num_images = -(-len(captions) // lengths.CAPTIONS_PER_IMAGE)
@@ -93,10 +93,10 @@ def make_split(
     {'feature': feature}
     for feature in lengths.features(num_images, feature_size)
   ]
-  features = input_pipeline.Features(source, cache_mb=1024)
+  features = datasets.Features(source, cache_mb=1024)
   for i, record in enumerate(source):
     features.keep(i, record['feature'])
-  split = input_pipeline.CaptionSplit(
+  split = datasets.CaptionSplit(
     name='train',
     image_ids=[str(i) for i in range(num_images)],
     captions=[[] for _ in range(num_images)],
@@ -109,7 +109,7 @@ def make_split(
 
 
 def plan(
-  split: input_pipeline.CaptionSplit, batch_size: int, num_devices: int
+  split: datasets.CaptionSplit, batch_size: int, num_devices: int
 ) -> input_pipeline.TrainingBatches:
   """Return the batches as training has them by default."""
   config = config_lib.Config()
@@ -167,7 +167,7 @@ class Training(work.Work):
       train_lib.create_state(variables, optimizer, key), self._devices
     )
     self._statistics = parallel.replicate(
-      input_pipeline.feature_statistics(split.features), self._devices
+      datasets.feature_statistics(split.features), self._devices
     )
     self._next_step = 0
     self._threads = config.reader_threads
