@@ -90,9 +90,24 @@ def _open(config: Config) -> tuple[TrainedModel, datasets.Dataset]:
   return model, dataset
 
 
+def _within_norm_images(model: TrainedModel, config: Config) -> Config:
+  """Take as many training images as there are, where fewer than K are."""
+  there = len(model.norm_features)
+  if config.norm_images > there and model.model.use_image:
+    print(
+      f'note: the model carries {there} training images to estimate P(w) from, '
+      f'fewer than --norm_images={config.norm_images}: all are taken.'
+    )
+    return config.replace(norm_images=there)
+  return config
+
+
 def evaluate(config: Config) -> None:
   """Measure the model, write evaluation.json, print it as a table."""
-  result = evaluate_lib.evaluate(*_open(config), config)
+  model, dataset = _open(config)
+  result = evaluate_lib.evaluate(
+    model, dataset, _within_norm_images(model, config)
+  )
   print(report.format_evaluation(result))
 
 
@@ -125,6 +140,7 @@ def retrieve(config: Config) -> None:
   split = evaluate_lib.load_split(
     model, dataset, config, config.first_caption_only
   )
+  config = _within_norm_images(model, config)
   result, chance = retrieval_lib.retrieve(model, split, config)
   name = f'{model.config.model} (ours)'
   print(

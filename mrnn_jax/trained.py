@@ -204,7 +204,7 @@ class TrainedModel:
     features: np.ndarray,
     sentences: Sequence[str],
     top: int = 10,
-    norm_images: int = 300,
+    norm_images: int | None = None,
     progress: Progress | None = None,
   ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
@@ -214,8 +214,8 @@ class TrainedModel:
       sentences: S sentences as people write them.
       top: how many to return for each query, at most.
       norm_images: K of the training images that the model carries, to estimate
-        P(w) from (section 6): sentences are ranked by P(w|I) / P(w).  0: by
-        perplexity.
+        P(w) from (section 6): sentences are ranked by P(w|I) / P(w).  None:
+        300, or all there are; 0: by perplexity.
       progress: called with the work done and in all.
 
     Raises:
@@ -225,6 +225,8 @@ class TrainedModel:
     ranker = self.ranker()
     features = self.check_features(features)
     tokens = [self.encode(sentence) for sentence in sentences]
+    if norm_images is None:
+      norm_images = min(300, len(self.norm_features))
     drawn = self.drawn_features(norm_images)
     total = len(drawn) + len(features)
 

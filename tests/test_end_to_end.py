@@ -199,6 +199,11 @@ def test_scores_are_not_computed_twice(workdir, data_dir, capsys, fewer):
   assert capsys.readouterr().out.count('not computed again') == 2
 
 
+def test_fewer_training_images_than_asked_for(workdir, data_dir, capsys):
+  run(workdir, data_dir, task='retrieve', norm_images=300)
+  assert 'carries 40 training images' in capsys.readouterr().out
+
+
 def test_captions_by_consensus(workdir, data_dir):
   run(
     workdir,
