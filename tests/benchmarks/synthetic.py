@@ -23,7 +23,8 @@ class Size:
     train, validation, test: images.
     captions: sentences of an image, from and to.
     words: mean words of a sentence.
-    vocabulary: words there are.
+    vocabulary: words there are, nearly all of them five times or more in
+      training, as the vocabulary is cut.
   """
 
   train: int
@@ -36,8 +37,8 @@ class Size:
 
 # IAPR TC-12's validation images are cut from its training list.
 SIZES = {
-  'flickr30k': Size(29783, 1000, 1000, (5, 5), 12.4, 18000),
-  'iaprtc12': Size(17665, 0, 1962, (2, 5), 7.0, 5000),
+  'flickr30k': Size(29783, 1000, 1000, (5, 5), 12.4, 7500),
+  'iaprtc12': Size(17665, 0, 1962, (2, 5), 7.0, 2000),
 }
 
 
