@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import re
+import shlex
 import time
 
 from absl import flags
@@ -330,7 +331,7 @@ def _next_command(config: BuildConfig) -> str:
   if config.dataset not in known:
     command += f' --dataset={config.dataset}'
   if config.data_dir:
-    command += f' --data_dir={config.data_dir}'
+    command += ' ' + shlex.quote(f'--data_dir={config.data_dir}')
   return f'{command} --workdir=runs/{config.dataset}'
 
 

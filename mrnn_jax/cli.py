@@ -68,6 +68,9 @@ def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
     close = difflib.get_close_matches(error.flagname, list(flag_values), n=1)
     hint = f'did you mean --{close[0]}?' if close else 'see --help.'
     return f'there is no flag --{error.flagname}: {hint}'
+  if isinstance(error, flags.CantOpenFlagFileError):
+    name = str(error).rpartition(': ')[2]
+    return f'the flag file {name} cannot be opened: check --flagfile.'
   message = str(error).replace('\n', ' ')
   message = re.sub(r'^flag (--\S+?): ', r'\1: ', message)
   return f'{message} (see --help).'

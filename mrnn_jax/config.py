@@ -9,8 +9,6 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from absl import flags
-
 from mrnn_jax.errors import InputError
 
 TASKS = (
@@ -448,7 +446,13 @@ class Config:
         f'--nbest={self.nbest} asks for more captions than '
         f'--beam_size={self.beam_size} keeps: raise --beam_size.'
       )
-    if self.rerank_neighbors and (self.photos or self.features):
+    images = self.photos or self.features
+    if self.task == 'rank' and not (images and self.sentences):
+      raise InputError(
+        '--task=rank wants --photos=DIR (or --features=FILE) and '
+        '--sentences=FILE.'
+      )
+    if self.rerank_neighbors and images:
       raise InputError(
         '--rerank_neighbors needs the training images of a dataset: leave it '
         'out for photos and features of your own.'
@@ -494,46 +498,6 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     )
   if 'high' in limits and not value <= limits['high']:
     raise InputError(f'{name} is too large: at most {limits["high"]}.')
-
-
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-  """Define a flag for every field of ``Config``."""
-  define = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-  }
-  for field in dataclasses.fields(Config):
-    define[field.type](
-      field.name,
-      field.default,
-      field.metadata['help'],
-      flag_values=flag_values,
-    )
-
-
-def flag_groups() -> dict[str, list[str]]:
-  """Return the names of the flags of each group, by the group's heading."""
-  groups: dict[str, list[str]] = {text: [] for text in GROUPS.values()}
-  for field in dataclasses.fields(Config):
-    groups[GROUPS[field.metadata['group']]].append(field.name)
-  return groups
-
-
-def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
-  """Read parsed flags into a ``Config``."""
-  names = [field.name for field in dataclasses.fields(Config)]
-  return Config(**{name: flag_values[name].value for name in names})
-
-
-def given(flag_values: flags.FlagValues = flags.FLAGS) -> set[str]:
-  """Return the names of the flags that the user gave."""
-  return {
-    field.name
-    for field in dataclasses.fields(Config)
-    if flag_values[field.name].present
-  }
 
 
 def with_stored(

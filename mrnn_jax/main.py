@@ -6,8 +6,7 @@ import sys
 from absl import flags
 import jax
 
-from mrnn_jax import cli, processes, tasks
-from mrnn_jax import config as config_lib
+from mrnn_jax import cli, config_flags, processes, tasks
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
@@ -28,18 +27,18 @@ def compilation_cache_dir() -> str:
 
 def main() -> None:
   """Run the task that the flags name."""
-  config = config_lib.from_flags()
+  config = config_flags.from_flags()
   if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
   place = processes.find(
     config.coordinator, config.num_processes, config.process_id
   )
   with processes.joined(place, lambda e: cli.explain(e, cli.STOPPED)):
-    tasks.run(config, config_lib.given())
+    tasks.run(config, config_flags.given())
 
 
 if __name__ == '__main__':
-  config_lib.define_flags(flags.FLAGS)
+  config_flags.define_flags(flags.FLAGS)
   # JAX's own flags may stand on the command line and in flag files.
   jax.config.config_with_absl()
-  sys.exit(cli.run(main, USAGE, config_lib.flag_groups()))
+  sys.exit(cli.run(main, USAGE, config_flags.flag_groups()))

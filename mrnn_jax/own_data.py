@@ -33,15 +33,9 @@ def rank(model: TrainedModel, config: Config) -> None:
   """Rank one's own photos and sentences both ways.
 
   Raises:
-    InputError: the model cannot rank, photos or sentences are not given or
-      cannot be read.
+    InputError: the model cannot rank, or photos or sentences cannot be read.
   """
   model.check_ranks()
-  if not given(config) or not config.sentences:
-    raise InputError(
-      '--task=rank wants --photos=DIR (or --features=FILE) and '
-      '--sentences=FILE.'
-    )
   sentences = read_sentences(config.sentences)
   image_ids, features = load_images(model, config)
   K = min(config.norm_images, len(model.norm_features))

@@ -17,7 +17,6 @@ prefix and its next word ("edges"), M multimodal, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-import dataclasses
 import functools
 
 import jax
@@ -26,6 +25,7 @@ import numpy as np
 from mrnn_jax import parallel
 from mrnn_jax.model import MRNN, Variables
 from mrnn_jax.prefix_tree import PrefixTree, Tiles
+from mrnn_jax.top_k import Ranking, TopK
 
 # Prefixes whose language path is run at a time, sentences of one tree, and
 # tiles a device takes in one call: all bound memory, none changes a result.
@@ -64,6 +64,38 @@ def edge_log_probs(
     return logits[edge_slot, edge_word] - normalizer[edge_slot]
 
   return jax.vmap(one_image)(images)
+
+
+def prefix_contexts(
+  tree: PrefixTree,
+  language_step: Callable[..., tuple[jax.Array, jax.Array]],
+  model: MRNN,
+  block: int,
+) -> np.ndarray:
+  """Run the language path once per prefix, level by level.
+
+  Args:
+    tree: P prefixes.
+    language_step: (carry [block, R], tokens [block]) -> (carry, V_w w + V_r r).
+    model: whose path it is.
+    block: prefixes at a time.
+
+  Returns:
+    [P, M] float32.
+  """
+  P = tree.num_prefixes
+  carries = np.zeros((P, model.recurrent_size), np.float32)
+  contexts = np.empty((P, model.multimodal_size), np.float32)
+  for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
+    for first in range(start, stop, block):
+      part = slice(first, min(first + block, stop))
+      rows = parallel.pad_rows(
+        (carries[tree.parents[part]], tree.tokens[part]), block
+      )
+      carry, context = language_step(*rows)
+      carries[part] = carry[: part.stop - part.start]
+      contexts[part] = context[: part.stop - part.start]
+  return contexts
 
 
 def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
@@ -190,7 +222,7 @@ class Ranker:
     normalizer: np.ndarray | None = None,
     top: int = 10,
     progress: Progress | None = None,
-  ) -> 'Ranking':
+  ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
 
     Only the best are kept as blocks come: memory does not grow with S x N.
@@ -266,24 +298,6 @@ class Ranker:
           yield rows, columns, tree.sum_edges(values)
         done += pairs
 
-  def _contexts(self, tree: PrefixTree) -> np.ndarray:
-    """Run the language path once per prefix, level by level: [P, M]."""
-    R = self._model.recurrent_size
-    carries = np.zeros((tree.num_prefixes, R), np.float32)
-    contexts = np.empty(
-      (tree.num_prefixes, self._model.multimodal_size), np.float32
-    )
-    for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
-      for first in range(start, stop, _PREFIX_BLOCK):
-        part = slice(first, min(first + _PREFIX_BLOCK, stop))
-        carry, tokens = parallel.pad_rows(
-          (carries[tree.parents[part]], tree.tokens[part]), _PREFIX_BLOCK
-        )
-        carry, context = self._language_step(carry, tokens)
-        carries[part] = carry[: part.stop - part.start]
-        contexts[part] = context[: part.stop - part.start]
-    return contexts
-
 
 class _Edges:
   """A tree's contexts and tiles on the devices, for one block after another."""
@@ -298,7 +312,10 @@ class _Edges:
     )
     # Padded, so that trees of about one size share a compiled program.
     contexts = parallel.pad_rows(
-      ranker._contexts(tree), -(-tree.num_prefixes // 4096) * 4096
+      prefix_contexts(
+        tree, ranker._language_step, ranker._model, _PREFIX_BLOCK
+      ),
+      -(-tree.num_prefixes // 4096) * 4096,
     )
     self._contexts = parallel.replicate(contexts, ranker._devices)
 
@@ -345,63 +362,3 @@ class _Edges:
       under_way = part, result
     collect(*under_way)
     return values[:-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranking:
-  """The best items of each query, best first; scores natural logarithms.
-
-  Attributes:
-    sentences: [N, k] numbers of the best sentences of each image.
-    sentence_scores: [N, k] log P(w|I) / P(w), or -log PPL(w|I).
-    images: [S, k] numbers of the best images of each sentence.
-    image_scores: [S, k] log P(w|I).
-  """
-
-  sentences: np.ndarray
-  sentence_scores: np.ndarray
-  images: np.ndarray
-  image_scores: np.ndarray
-
-
-class TopK:
-  """The k best items of each query, from scores that come in blocks.
-
-  Equal scores keep the order of the items' numbers, so the result is that of a
-  stable sort of the whole matrix, in whatever order blocks come.
-
-  Attributes:
-    items: [queries, k] numbers of items, best first.
-    scores: [queries, k] their scores.
-  """
-
-  def __init__(self, num_queries: int, k: int):
-    """Begin with nothing."""
-    self.items = np.full((num_queries, k), np.iinfo(np.int64).max)
-    self.scores = np.full((num_queries, k), -np.inf, np.float32)
-
-  @classmethod
-  def of(cls, scores: np.ndarray, k: int) -> 'TopK':
-    """Return the k best columns of each row of scores [Q, C]."""
-    best = cls(len(scores), min(k, scores.shape[1]))
-    best.add(np.arange(len(scores)), np.arange(scores.shape[1]), scores)
-    return best
-
-  def add(
-    self, queries: np.ndarray, items: np.ndarray, scores: np.ndarray
-  ) -> None:
-    """Take a block in.
-
-    Args:
-      queries: [q] numbers of queries.
-      items: [n] numbers of items, none of which these queries have had.
-      scores: [q, n].
-    """
-    k = self.items.shape[1]
-    items = np.concatenate(
-      [self.items[queries], np.broadcast_to(items, scores.shape)], axis=1
-    )
-    scores = np.concatenate([self.scores[queries], scores], axis=1)
-    best = np.lexsort((items, -scores), axis=1)[:, :k]
-    self.items[queries] = np.take_along_axis(items, best, 1)
-    self.scores[queries] = np.take_along_axis(scores, best, 1)

@@ -11,7 +11,8 @@ from mrnn_jax import datasets, files, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.matrix_store import MatrixStore
-from mrnn_jax.rank import TopK, log_mean_exp
+from mrnn_jax.rank import log_mean_exp
+from mrnn_jax.top_k import TopK
 from mrnn_jax.trained import TrainedModel
 
 FOLDER = 'scores'

@@ -9,11 +9,11 @@ from mrnn_jax import (
   PRETRAINED,
   captioning,
   datasets,
-  model_file,
   own_data,
   page,
   parallel,
   report,
+  stored_model,
   workdir_lock,
 )
 from mrnn_jax import checkpoint as checkpoint_lib
@@ -61,7 +61,7 @@ def resolve(config: Config, names_given: set[str]) -> Config:
       workdir=str(epath.Path('runs') / config.dataset / config.model)
     )
   if config.model_file:
-    stored = model_file.read(config.model_file).description
+    stored = stored_model.read(config.model_file).description
     return config_lib.with_stored(
       config, stored['config'], names_given, config.model_file
     )
@@ -162,6 +162,7 @@ def rank(config: Config) -> None:
 
 def score(config: Config) -> None:
   """Score files of pairs of an image and a sentence."""
+  scoring_job.check_flags(config)  # Before the model is loaded.
   scoring_job.score(_load(config), config)
 
 

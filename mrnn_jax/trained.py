@@ -18,16 +18,16 @@ from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import config as config_lib
 from mrnn_jax import decode as decode_lib
 from mrnn_jax import model as model_lib
-from mrnn_jax import model_file, parallel
+from mrnn_jax import parallel, stored_model
 from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import printable
-from mrnn_jax.rank import Progress, Ranker, Ranking
+from mrnn_jax.rank import Progress, Ranker
 from mrnn_jax.search import Decoded
+from mrnn_jax.top_k import Ranking
 from mrnn_jax.vocabulary import Vocabulary, tokenize
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class TrainedModel:
       InputError: there is no model, or it cannot be read.
     """
     path = epath.Path(path).expanduser()
-    if path.suffix == model_file.SUFFIX:
-      stored = model_file.read(path)
+    if path.suffix == stored_model.SUFFIX:
+      stored = stored_model.read(path)
     else:
-      stored = _best_of_workdir(path)
+      stored = stored_model.read_workdir(path)
     description = stored.description
     config = config_lib.Config(**description['config'])
     vocabulary = Vocabulary(tuple(description['vocabulary']))
@@ -108,10 +108,10 @@ class TrainedModel:
       'dataset': self.dataset,
       'step': self.step,
     }
-    stored = model_file.StoredModel(
+    stored = stored_model.StoredModel(
       description, self.variables, self.norm_features[:norm_images]
     )
-    model_file.write(path, stored)
+    stored_model.write(path, stored)
 
   def caption(
     self,
@@ -417,26 +417,6 @@ def _decode_fn(model, options, devices):
 @functools.cache
 def _image_fn(model):
   return jax.jit(functools.partial(model.apply, method='image'))
-
-
-def _best_of_workdir(workdir: epath.Path) -> model_file.StoredModel:
-  """Read the best checkpoint of a workdir."""
-  with checkpoint_lib.Checkpoints(workdir) as checkpoints:
-    step = checkpoints.best_step()
-    if step is None:
-      raise InputError(
-        f'there is no trained model in {workdir}: train one there by '
-        f'--task=train, or name another --workdir.'
-      )
-    checkpoint = checkpoints.restore(step)
-  return model_file.StoredModel(
-    description={**checkpoint.description, 'step': step},
-    variables={
-      'params': checkpoint.state['params'],
-      'statistics': checkpoint.model['statistics'],
-    },
-    norm_features=checkpoint.model['norm_features'],
-  )
 
 
 def _describe(encoder: Mapping[str, str]) -> str:

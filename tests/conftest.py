@@ -22,7 +22,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)
 
-from mrnn_jax import datasets, vocabulary
+from mrnn_jax import config, datasets, model, stored_model, vocabulary
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -94,3 +94,32 @@ def tiny_data_dir(tmp_path_factory):
     )
   )
   return folder
+
+
+@pytest.fixture(scope='session')
+def write_toy_model():
+  """Return what writes a small model file with random parameters."""
+
+  def write(path, words, feature_size):
+    vocab = [*vocabulary.SPECIAL_WORDS, *words]
+    fixed = config.Config(
+      dataset='custom', embedding_size=4, recurrent_size=5, multimodal_size=7
+    ).fixed()
+    network = model.create_model('m-rnn', len(vocab), feature_size, fixed)
+    stored = stored_model.StoredModel(
+      description={
+        'config': fixed,
+        'vocabulary': vocab,
+        'dataset': {
+          'name': 'toy',
+          'feature_size': feature_size,
+          'encoder': {'name': 'toynet', 'weights': 'abc'},
+        },
+        'step': 3,
+      },
+      variables=model.init_variables(network, jax.random.key(0)),
+      norm_features=np.random.default_rng(5).normal(size=(4, feature_size)),
+    )
+    stored_model.write(path, stored)
+
+  return write

@@ -32,7 +32,10 @@ def test_help_is_grouped_and_complete():
   [
     (['--learning_rat=1'], 'did you mean --learning_rate?'),
     (['--batch_size=many'], '--batch_size'),
+    (['--flagfile=no where.flags'], 'error: the flag file no where.flags'),
     (['--flagfile=nowhere.flags'], 'nowhere.flags'),
+    (['--task=rank'], 'wants --photos=DIR'),
+    (['--task=score'], 'wants --score_input'),
     (['train'], '"train" is not a flag'),
     (['--task=fly'], 'choose one of'),
     (['--dataset=flickr8k', '--data_dir=/nowhere'], 'data_prep.build'),

@@ -9,7 +9,7 @@ from absl import flags
 import pytest
 import yaml
 
-from mrnn_jax import config as config_lib
+from mrnn_jax import config_flags
 
 LAUNCH = pathlib.Path(__file__).parents[1] / 'launch'
 FLAGS = ['--workdir=a b', "--prefix=the dog's $HOME"]
@@ -29,10 +29,10 @@ def dry_run(name, *args):
 def parse(words):
   """Read a command's flags as the program does."""
   values = flags.FlagValues()
-  config_lib.define_flags(values)
+  config_flags.define_flags(values)
   flags.DEFINE_multi_string('flagfile', None, '', flag_values=values)
   values(['main', *[w for w in words if not w.startswith('--flagfile')]])
-  return config_lib.from_flags(values)
+  return config_flags.from_flags(values)
 
 
 def after_module(line):

@@ -1,44 +1,22 @@
 import json
 
-import jax
 import numpy as np
 import pytest
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import model as model_lib
-from mrnn_jax import model_file, tasks
+from mrnn_jax import tasks
 from mrnn_jax.errors import InputError
-from mrnn_jax.vocabulary import SPECIAL_WORDS
 
 D = 6
 IDS = ['red.jpg', 'green.jpg', 'blue.jpg']
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, write_toy_model):
   """A model file, features of its kind, and sentences."""
   folder = tmp_path_factory.mktemp('own data')
-  vocabulary = [*SPECIAL_WORDS, 'a', 'dog', 'runs', 'two']
-  config = config_lib.Config(
-    embedding_size=4, recurrent_size=5, multimodal_size=7
-  ).fixed()
-  network = model_lib.create_model('m-rnn', len(vocabulary), D, config)
+  write_toy_model(folder / 'model.npz', ['a', 'dog', 'runs', 'two'], D)
   rng = np.random.default_rng(0)
-  stored = model_file.StoredModel(
-    description={
-      'config': config,
-      'vocabulary': vocabulary,
-      'dataset': {
-        'name': 'toy',
-        'feature_size': D,
-        'encoder': {'name': 'toynet', 'weights': 'abc'},
-      },
-      'step': 3,
-    },
-    variables=model_lib.init_variables(network, jax.random.key(0)),
-    norm_features=rng.normal(size=(4, D)),
-  )
-  model_file.write(folder / 'model.npz', stored)
   features = rng.normal(size=(3, D)).astype(np.float32)
   for name, encoder in (('features', 'toynet'), ('others', 'alexnet')):
     np.savez(

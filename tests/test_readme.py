@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 from data_prep import build, extract
-from mrnn_jax import PRETRAINED, tasks
+from mrnn_jax import PRETRAINED, config_flags, tasks
 from mrnn_jax import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_commands_have_flags_that_exist(command):
   module = words[2]
   values = flags.FlagValues()
   if module == 'mrnn_jax.main':
-    config_lib.define_flags(values)
+    config_flags.define_flags(values)
   elif module == 'data_prep.build':
     build.define_flags(values)
   elif module == 'data_prep.extract':

@@ -78,6 +78,14 @@ class Window:
   plans: Sequence[PairPlan]
 
 
+def check_flags(config: Config) -> None:
+  """Raise InputError where it is not said what to score, and where to write."""
+  if not config.score_input or config.output in ('', '-'):
+    raise InputError(
+      '--task=score wants --score_input=FILES and --output=FOLDER.'
+    )
+
+
 def score(model: TrainedModel, config: Config) -> None:
   """Score the records of a shard into ``--output``, or find it done.
 
@@ -85,10 +93,7 @@ def score(model: TrainedModel, config: Config) -> None:
     InputError: something is missing or of another kind, a file cannot be read,
       or more records are bad than may be.
   """
-  if not config.score_input or config.output in ('', '-'):
-    raise InputError(
-      '--task=score wants --score_input=FILES and --output=FOLDER.'
-    )
+  check_flags(config)
   folder = epath.Path(config.output).expanduser()
   if folder.exists() and not folder.is_dir():
     raise InputError(f'{folder} is a file: --output wants a folder.')

@@ -182,24 +182,16 @@ class PairScorer:
     return values[plan.path]
 
   def _contexts(self, tree: PrefixTree) -> np.ndarray:
-    """Run the language path once per prefix, level by level: [P, M]."""
-    P, n = tree.num_prefixes, len(self._devices)
-    carries = np.zeros((P, self._model.recurrent_size), np.float32)
-    contexts = np.empty((P, self._model.multimodal_size), np.float32)
-    step = n * _LANGUAGE_ROWS
-    for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
-      for first in range(start, stop, step):
-        part = slice(first, min(first + step, stop))
-        rows = parallel.pad_rows(
-          (carries[tree.parents[part]], tree.tokens[part]), step
-        )
-        carry, context = self._language(
-          self._variables, *parallel.split_rows(rows, n)
-        )
-        count = part.stop - part.start
-        carries[part] = np.asarray(carry).reshape(step, -1)[:count]
-        contexts[part] = np.asarray(context).reshape(step, -1)[:count]
-    return contexts
+    """Run the language path once per prefix, on all devices: [P, M]."""
+    n = len(self._devices)
+
+    def language_step(*rows):
+      result = self._language(self._variables, *parallel.split_rows(rows, n))
+      return tuple(np.asarray(x).reshape(-1, x.shape[-1]) for x in result)
+
+    return rank.prefix_contexts(
+      tree, language_step, self._model, n * _LANGUAGE_ROWS
+    )
 
   def _image_vectors(self, features: np.ndarray) -> np.ndarray:
     """Return V_I I [N, M] of raw features [N, D]."""

@@ -176,18 +176,18 @@ def test_torch_model_is_the_same_model():
 
 
 def test_a_model_file_is_read_without_jax(tmp_path):
-  from mrnn_jax import config, model_file
+  from mrnn_jax import config, stored_model
   from tests.benchmarks import weights
 
   known = weights.random_weights(20, 6)
 
   def write(**changes):
-    stored = model_file.StoredModel(
+    stored = stored_model.StoredModel(
       {'config': config.Config(**changes).fixed()},
       {'params': known.params, 'statistics': known.statistics},
       known.features,
     )
-    model_file.write(tmp_path / 'model.npz', stored)
+    stored_model.write(tmp_path / 'model.npz', stored)
     return weights.read_weights(str(tmp_path / 'model.npz'))
 
   read = write()

@@ -6,6 +6,7 @@ pools spin for a while when their work is done, some as long as their process
 lives, and would take the other's cores.
 """
 
+import abc
 from collections.abc import Mapping
 import contextlib
 import dataclasses
@@ -38,7 +39,7 @@ class Done:
   flops: float = 0.0
 
 
-class Work:
+class Work(abc.ABC):
   """One implementation of some work; lives in one process.
 
   Attributes:
@@ -53,12 +54,12 @@ class Work:
   sizes: Mapping[str, Any] = {}
   vocab_size: int | None = None
 
-  def warm_up(self) -> None:
+  def warm_up(self) -> None:  # noqa: B027  (may stay empty)
     """Compile all that ``run`` needs."""
 
+  @abc.abstractmethod
   def run(self) -> Done:
     """Do the work once, to the end: nothing may be under way afterwards."""
-    raise NotImplementedError
 
   def facts(self) -> dict[str, Any]:
     """Return what else is worth a line."""

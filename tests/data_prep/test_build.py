@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -140,6 +141,14 @@ def test_encoder_where_the_file_does_not_say(capsys, tmp_path, inputs):
   code, _, err = run(capsys, *inputs, '--encoder=a network', '--overwrite')
   assert code == 1
   assert 'made by "alexnet"' in err
+
+
+def test_the_next_command_can_be_pasted(capsys, tmp_path, inputs):
+  folder = tmp_path / 'a b'
+  code, out, _ = run(capsys, *inputs[:-1], f'--data_dir={folder}')
+  assert code == 0
+  (line,) = [x for x in out.splitlines() if x.startswith('Next: ')]
+  assert f'--data_dir={folder}' in shlex.split(line)
 
 
 def test_nothing_is_written_when_a_check_fails(capsys, tmp_path, inputs):

@@ -14,13 +14,11 @@ import pytest
 
 from data_prep import build
 from mrnn_jax import config as config_lib
-from mrnn_jax import model as model_lib
-from mrnn_jax import model_file, tasks
+from mrnn_jax import tasks
 from mrnn_jax.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.trained import TrainedModel
-from mrnn_jax.vocabulary import SPECIAL_WORDS
 
 D = 6
 WORDS = ['a', 'dog', 'runs', 'two', 'cat', 'sleeps', 'the', 'in', 'grass']
@@ -28,30 +26,11 @@ IDS = [f'{i}.jpg' for i in range(5)]
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, write_toy_model):
   """A model file, features of its kind, and records in every format."""
   folder = tmp_path_factory.mktemp('scoring')
-  vocabulary = [*SPECIAL_WORDS, *WORDS]
-  config = config_lib.Config(
-    dataset='custom', embedding_size=4, recurrent_size=5, multimodal_size=7
-  ).fixed()
-  network = model_lib.create_model('m-rnn', len(vocabulary), D, config)
+  write_toy_model(folder / 'model.npz', WORDS, D)
   rng = np.random.default_rng(0)
-  stored = model_file.StoredModel(
-    description={
-      'config': config,
-      'vocabulary': vocabulary,
-      'dataset': {
-        'name': 'toy',
-        'feature_size': D,
-        'encoder': {'name': 'toynet', 'weights': 'abc'},
-      },
-      'step': 3,
-    },
-    variables=model_lib.init_variables(network, jax.random.key(0)),
-    norm_features=rng.normal(size=(4, D)),
-  )
-  model_file.write(folder / 'model.npz', stored)
   features = rng.normal(size=(len(IDS), D)).astype(np.float32)
   features[4, 0] = np.nan
   np.savez(

@@ -1,4 +1,4 @@
-"""A trained model as one file of half precision, for others to use."""
+"""What makes a trained model: a workdir's best checkpoint, or one file."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -11,6 +11,7 @@ from etils import epath
 from flax import traverse_util
 import numpy as np
 
+from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import files
 from mrnn_jax.errors import InputError
 
@@ -87,6 +88,30 @@ def read(path: epath.PathLike) -> StoredModel:
       sep='/',
     ),
     norm_features=norm_features,
+  )
+
+
+def read_workdir(workdir: epath.PathLike) -> StoredModel:
+  """Read the best checkpoint of a workdir.
+
+  Raises:
+    InputError: there is none.
+  """
+  with checkpoint_lib.Checkpoints(workdir) as checkpoints:
+    step = checkpoints.best_step()
+    if step is None:
+      raise InputError(
+        f'there is no trained model in {workdir}: train one there by '
+        f'--task=train, or name another --workdir.'
+      )
+    checkpoint = checkpoints.restore(step)
+  return StoredModel(
+    description={**checkpoint.description, 'step': step},
+    variables={
+      'params': checkpoint.state['params'],
+      'statistics': checkpoint.model['statistics'],
+    },
+    norm_features=checkpoint.model['norm_features'],
   )
 
 
