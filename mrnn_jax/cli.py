@@ -69,7 +69,7 @@ def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
     hint = f'did you mean --{close[0]}?' if close else 'see --help.'
     return f'there is no flag --{error.flagname}: {hint}'
   if isinstance(error, flags.CantOpenFlagFileError):
-    name = str(error).rpartition(': ')[2]
+    name = str(error).rpartition(': ')[2].strip("'")
     return f'the flag file {name} cannot be opened: check --flagfile.'
   message = str(error).replace('\n', ' ')
   message = re.sub(r'^flag (--\S+?): ', r'\1: ', message)
