@@ -47,6 +47,10 @@ if [ -n "$dry_run" ]; then
   exit
 fi
 
+# A signal that comes before all of them are there waits until they are.
+early=
+trap early=1 TERM INT
+
 pids=
 p=0
 while [ "$p" -lt "$processes" ]; do
@@ -60,6 +64,8 @@ done
 # The first signal has them save; the second ends them at once.
 # shellcheck disable=SC2086
 trap 'kill -TERM $pids 2>/dev/null' TERM INT
+# shellcheck disable=SC2086
+[ -z "$early" ] || kill -TERM $pids 2>/dev/null
 
 code=0
 for pid in $pids; do

@@ -106,14 +106,30 @@ def test_local_passes_a_signal_on_and_waits(tmp_path):
   )
   fake.chmod(0o755)
   environ = {'PATH': '/usr/bin:/bin', 'PYTHON': str(fake), 'PORT': '1'}
-  process = subprocess.Popen(
+  with subprocess.Popen(
     ['sh', LAUNCH / 'local.sh', '2'], env=environ, stdout=subprocess.PIPE
+  ) as process:
+    for _ in range(2):
+      process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=30) == 75
+
+
+def test_local_keeps_a_signal_that_comes_before_all_are_started(tmp_path):
+  fake = tmp_path / 'python'
+  # The first one has the signal sent while the others are being started.
+  fake.write_text(
+    '#!/bin/sh\n'
+    'trap "exit 75" TERM\n'
+    'case "$*" in *process_id=0*) kill -TERM "$PPID";; esac\n'
+    'for _ in $(seq 200); do sleep 0.05; done\n'
   )
-  for _ in range(2):
-    process.stdout.readline()
-  process.terminate()
-  assert process.wait(timeout=10) == 75
-  process.stdout.close()
+  fake.chmod(0o755)
+  environ = {'PATH': '/usr/bin:/bin', 'PYTHON': str(fake), 'PORT': '1'}
+  result = subprocess.run(
+    ['sh', LAUNCH / 'local.sh', '30'], env=environ, timeout=30
+  )
+  assert result.returncode == 75
 
 
 def jobs(name):
