@@ -10,7 +10,7 @@ import textwrap
 
 from absl import flags
 
-from mrnn_jax import stopping
+from mrnn_jax import allocator, stopping
 from mrnn_jax.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -154,6 +154,7 @@ def run(
     stopped: what to say after a signal, where the work itself says nothing.
     takes: how many arguments that are no flags there may be.
   """
+  allocator.keep_freed_memory()
   argv = list(sys.argv if argv is None else argv)
   if any(arg in ('--help', '-help', '-h', '--helpfull') for arg in argv[1:]):
     print(format_help(usage, groups, flag_values))
