@@ -28,4 +28,4 @@ def keep_freed_memory() -> bool:
   except (OSError, AttributeError):  # Another C library.
     return False
   options = _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD
-  return all([mallopt(option, _LARGEST) for option in options])
+  return all(mallopt(option, _LARGEST) for option in options)
