@@ -10,7 +10,7 @@ from absl import flags
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import caption_features, checks, scenes
+from data_prep import beam_jobs, caption_features, checks, scenes
 from data_prep import features as features_lib
 from data_prep.readers import DATASETS, READERS, formats
 from data_prep.readers import files as raw_files
@@ -80,6 +80,8 @@ class BuildConfig:
   seed: int = 0
   data_dir: str | None = None
   overwrite: bool = False
+  beam_runner: str | None = None
+  beam_options: str | None = None
 
   def __post_init__(self):
     if not self.dataset:
@@ -104,8 +106,9 @@ class BuildConfig:
           f'--{split}_share={share:g} is no share of the images: give a number'
           ' like 0.1.'
         )
+    beam_jobs.check(self.beam_runner, self.beam_options)
     if self.dataset == 'scenes':
-      flags_of_files = [*_FILE_FLAGS, *_SPLIT_FLAGS[:-1]]
+      flags_of_files = [*_FILE_FLAGS, *_SPLIT_FLAGS[:-1], 'beam_runner']
       given = [name for name in flags_of_files if getattr(self, name)]
       if given:
         raise errors.InputError(
@@ -214,12 +217,24 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'Replace a dataset made from other input.',
     flag_values=values,
   )
+  text(
+    'beam_runner',
+    'Let Apache Beam write the dataset, with the same bytes:'
+    f' {", ".join(beam_jobs.RUNNERS)}. Its workers must reach features and'
+    ' --data_dir under the same paths.',
+  )
+  text(
+    'beam_options',
+    'name=value for Beam, with commas between several:'
+    ' direct_num_workers=8,direct_running_mode=multi_processing.',
+  )
   return {
     'What to build': ['dataset'],
     'Captions and features (any dataset but scenes)': list(_FILE_FLAGS),
     'Splits (any dataset but scenes)': list(_SPLIT_FLAGS),
     'Scenes and chance': ['num_scenes', 'seed'],
     'Where to write': ['data_dir', 'overwrite'],
+    'Who writes (any dataset but scenes)': ['beam_runner', 'beam_options'],
   }
 
 
@@ -269,7 +284,18 @@ def _build_from_files(config: BuildConfig):
   content = caption_features.Content(
     config.dataset, checked, table, fingerprint
   )
-  return caption_features.write(content, config.root), True
+  engine = _engine(config)
+  return caption_features.write(content, config.root, engine), True
+
+
+def _engine(config: BuildConfig) -> beam_jobs.Engine | None:
+  """Return who writes the shards; None: this process."""
+  if not config.beam_runner:
+    return None
+  options = beam_jobs.check(config.beam_runner, config.beam_options)
+  return beam_jobs.Engine(
+    config.beam_runner, options, config.features, config.feature_ids
+  )
 
 
 def _declare_encoder(

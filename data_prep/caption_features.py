@@ -4,27 +4,23 @@ TFDS writes it as ArrayRecord, without TensorFlow.  Whoever trains opens it by
 ``tfds.builder_from_directory`` and needs nothing of this package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
-import time
-import uuid
 
 from absl import logging
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import checks, progress, records
+from data_prep import beam_jobs, checks, places, progress, records, shards
 from data_prep import features as features_lib
 from mrnn_jax import errors, vocabulary
-
-# A build takes minutes; what is left of one after this time was interrupted.
-_ABANDONED_SECONDS = 6 * 3600
 
 DESCRIPTIONS = {
   'flickr8k': 'Flickr8K: 8,000 photos of people and animals in action.',
@@ -74,12 +70,16 @@ class Content:
     }
 
 
-class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
   """Writes records of image id, feature and captions, in the lists' order.
 
   It is not registered with TFDS, because it can only be made with its
   content; ``tfds.builder('caption_features/flickr8k')`` reads a dataset that
   has been written from its files alone.
+
+  TFDS's own ways to write keep a whole split in memory, want TensorFlow where
+  that is more than a gigabyte, and on Beam cut other shards, or write every
+  split three times; here a shard is a shard, whoever writes it.
   """
 
   name = 'caption_features'
@@ -89,8 +89,15 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # module, for which it needs a package that it does not install everywhere.
   url_infos = {}
 
-  def __init__(self, content: Content, data_dir: epath.PathLike):
+  def __init__(
+    self,
+    content: Content,
+    data_dir: epath.Path,
+    engine: beam_jobs.Engine | None = None,
+  ):
     self._content = content
+    self._engine = engine
+    self._workshop = data_dir
     super().__init__(
       data_dir=os.fspath(data_dir),
       config=tfds.core.BuilderConfig(
@@ -104,40 +111,59 @@ class CaptionFeatures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return tfds.core.DatasetInfo(
       builder=self,
       description=description(self._content.name),
-      features=tfds.features.FeaturesDict(
-        {
-          'image_id': tfds.features.Text(),
-          # As bytes, or TFDS would store float16 in four bytes each.
-          'feature': tfds.features.Tensor(
-            shape=(table.dim,), dtype=table.dtype, encoding='bytes'
-          ),
-          'captions': tfds.features.Sequence(tfds.features.Text()),
-        }
-      ),
+      features=shards.make_features(table.dim, table.dtype),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(self._content.metadata()),
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager  # Nothing is downloaded.
-    return {
-      split: self._generate_examples(split, rows)
-      for split, rows in self._content.checked.splits.items()
-    }
-
-  def _generate_examples(
-    self, split: str, rows: list[records.Record]
-  ) -> Iterator[tuple[int, dict]]:
-    rows = progress.track(rows, len(rows), f'write {split} images')
-    for number, record in enumerate(rows):
-      yield (
-        number,
-        {
-          'image_id': record.image_id,
-          'feature': self._content.table.get(record.image_id),
-          'captions': list(record.captions),
-        },
+  def _download_and_prepare(self, dl_manager, download_config=None):
+    del dl_manager, download_config  # Nothing is downloaded.
+    table = self._content.table
+    infos, planned = [], []
+    for split, rows in self._content.checked.splits.items():
+      parts = shards.cut(rows, table.dim * table.dtype.itemsize)
+      template = tfds.core.ShardedFileTemplate(
+        data_dir=self.data_path,
+        dataset_name=self.name,
+        split=split,
+        filetype_suffix='array_record',
       )
+      paths = template.sharded_filepaths(len(parts))
+      lengths = [len(part) for part in parts]
+      infos.append((split, lengths, template, paths))
+      planned += zip(paths, parts, strict=True)
+    if self._engine:
+      beam_jobs.write(planned, self._engine, self._workshop / 'jobs')
+    else:
+      self._write_here(planned)
+    self.info.set_splits(
+      tfds.core.SplitDict(
+        [
+          tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=lengths,
+            num_bytes=sum(path.stat().length for path in paths),
+            filename_template=template,
+          )
+          for split, lengths, template, paths in infos
+        ]
+      )
+    )
+
+  def _write_here(
+    self, planned: list[tuple[epath.Path, Sequence[records.Record]]]
+  ):
+    """Write the planned shards, one after another, with progress."""
+    rows = list(itertools.chain.from_iterable(part for _, part in planned))
+    tracked = progress.track(rows, len(rows), 'write images')
+    for path, part in planned:
+      mine = itertools.islice(tracked, len(part))
+      shards.write(path, mine, self._content.table)
+    # Let the progress line come to its end.
+    next(tracked, None)
+
+  def _shard_iterators_per_split(self, dl_manager):
+    raise NotImplementedError('TFDS asks for these to cut shards itself')
 
 
 def fingerprint(
@@ -210,7 +236,7 @@ def is_there(
     InputError: another one is there and must not be overwritten.
   """
   path = dataset_path(data_dir, name)
-  _restore(path)
+  places.recover(path)
   if not path.exists():
     return False
   try:
@@ -228,7 +254,11 @@ def is_there(
   )
 
 
-def write(content: Content, data_dir: epath.PathLike) -> epath.Path:
+def write(
+  content: Content,
+  data_dir: epath.PathLike,
+  engine: beam_jobs.Engine | None = None,
+) -> epath.Path:
   """Write a dataset so that it is there as a whole or not at all.
 
   It is made in a directory beside its place and moved there when it is
@@ -237,29 +267,23 @@ def write(content: Content, data_dir: epath.PathLike) -> epath.Path:
   Args:
     content: what to write.
     data_dir: TFDS's data directory.
+    engine: who writes the shards, byte by byte the same ones; by default this
+      process does.
 
   Returns:
     The directory of the dataset, for ``tfds.builder_from_directory``.
+
+  Raises:
+    InputError: another process builds the same dataset, or the engine fails.
   """
   path = dataset_path(data_dir, content.name)
-  _remove_abandoned(path)
-  workshop = path.parent / f'{path.name}.incomplete-{uuid.uuid4().hex[:8]}'
-  try:
-    # Its bars take many lines in a log; ours stand in _generate_examples.
-    tfds.disable_progress_bar()
+  # Its bars take many lines in a log; ours stand in _download_and_prepare.
+  tfds.disable_progress_bar()
+  with places.workshop(path) as workshop:
     with _quiet():
-      builder = CaptionFeatures(content, workshop)
+      builder = CaptionFeatures(content, workshop, engine)
       builder.download_and_prepare()
-    old = _replaced(path)
-    if path.exists():
-      path.rename(old)
-    epath.Path(builder.data_dir).rename(path)
-    if old.exists():
-      old.rmtree()
-  finally:
-    if workshop.exists():
-      workshop.rmtree()
-    _restore(path)
+    places.move_in(epath.Path(builder.data_dir), path)
   return path
 
 
@@ -276,27 +300,3 @@ def _quiet():
       yield
   finally:
     logging.set_verbosity(verbosity)
-
-
-def _replaced(path: epath.Path) -> epath.Path:
-  """Return where a dataset waits while its successor moves in."""
-  return path.parent / f'{path.name}.replaced'
-
-
-def _restore(path: epath.Path):
-  """Put an old dataset back whose successor never arrived."""
-  old = _replaced(path)
-  if not old.exists():
-    return
-  if path.exists():
-    old.rmtree()
-  else:
-    old.rename(path)
-
-
-def _remove_abandoned(path: epath.Path):
-  """Remove what killed builds have left beside a dataset's place."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  for left in path.parent.glob(f'{path.name}.incomplete-*'):
-    if time.time() - left.stat().mtime > _ABANDONED_SECONDS:
-      left.rmtree()

@@ -11,11 +11,17 @@ from collections.abc import Iterable
 import dataclasses
 import itertools
 import random
-import uuid
 
 from etils import epath
 
-from data_prep import photos, progress, records, scene_pictures, scene_sentences
+from data_prep import (
+  photos,
+  places,
+  progress,
+  records,
+  scene_pictures,
+  scene_sentences,
+)
 from data_prep.scene_types import (
   BACKGROUNDS,
   COLOURS,
@@ -123,19 +129,17 @@ def save_pictures(
   """
   parent = epath.Path(data_dir).expanduser() / 'scenes_images'
   folder = parent / f'{len(scenes)}_seed{seed}_v{VERSION}'
+  places.recover(folder)
   if folder.exists():
     return folder
-  workshop = parent / f'incomplete-{uuid.uuid4().hex[:8]}'
-  workshop.mkdir(parents=True)
-  try:
+  with places.workshop(folder) as workshop:
     items = progress.track(scenes.items(), len(scenes), 'draw pictures')
+    made = workshop / 'pictures'
+    made.mkdir()
     for image_id, scene in items:
-      with (workshop / f'{image_id}.jpg').open('wb') as file:
+      with (made / f'{image_id}.jpg').open('wb') as file:
         scene_pictures.draw(scene).save(file, 'JPEG', quality=92)
-    workshop.rename(folder)
-  finally:
-    if workshop.exists():
-      workshop.rmtree()
+    places.move_in(made, folder)
   return folder
 
 

@@ -1,0 +1,151 @@
+"""Shards written by Apache Beam: on many cores, or by a cluster.
+
+Each shard is a job of its own.  What a worker needs to know lies in files: the
+records of its shard beside the dataset that is made, the features where they
+were given.  Both have to be within every worker's reach, and so has this
+package; only the names of files go through the engine.
+"""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import re
+import uuid
+
+from etils import epath
+
+from data_prep import features as features_lib
+from data_prep import records, shards
+from data_prep.readers import files
+from mrnn_jax import errors
+
+RUNNERS = ('DirectRunner', 'SparkRunner', 'FlinkRunner', 'DataflowRunner')
+_OPTION = re.compile(r'(?:--)?(\w+(?:=.*)?)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+  """Who runs the jobs, and on what features.
+
+  Attributes:
+    runner: one of ``RUNNERS``.
+    options: of Beam and the runner, ``name=value``.
+    features: the file or folder of the features.
+    feature_ids: the list of their names, or None.
+  """
+
+  runner: str
+  options: tuple[str, ...]
+  features: str
+  feature_ids: str | None
+
+
+def check(runner: str | None, options: str | None) -> tuple[str, ...]:
+  """Check what the flags say, before anything is read.
+
+  Args:
+    runner: ``--beam_runner``.
+    options: ``--beam_options``: ``name=value``, with commas between them.
+
+  Returns:
+    The options as Beam takes them, ``--name=value``.
+
+  Raises:
+    InputError: one is not known, or Beam is not installed.
+  """
+  if runner is None:
+    if options:
+      raise errors.InputError(
+        '--beam_options is given without --beam_runner: name the runner too,'
+        f' one of {", ".join(RUNNERS)}.'
+      )
+    return ()
+  if runner not in RUNNERS:
+    raise errors.InputError(
+      f'--beam_runner={runner} is not known: take one of {", ".join(RUNNERS)}.'
+    )
+  parts = [part.strip() for part in (options or '').split(',') if part.strip()]
+  matches = [_OPTION.fullmatch(part) for part in parts]
+  for part, match in zip(parts, matches, strict=True):
+    if match is None:
+      raise errors.InputError(
+        f'--beam_options has {files.shorten(part)}: write name=value, with'
+        ' commas between several.'
+      )
+  if importlib.util.find_spec('apache_beam') is None:
+    raise errors.InputError(
+      f'--beam_runner={runner} needs Apache Beam: pip install apache-beam.'
+    )
+  return tuple(f'--{match[1]}' for match in matches)
+
+
+def write(
+  planned: Iterable[tuple[epath.Path, Sequence[records.Record]]],
+  engine: Engine,
+  folder: epath.Path,
+) -> None:
+  """Write shards by Beam.
+
+  Args:
+    planned: file and records of each shard.
+    engine: who runs the jobs.
+    folder: where the workers find the records of their shards.
+
+  Raises:
+    InputError: the engine fails.
+  """
+  import apache_beam as beam  # Late: an extra, and slow to start.
+  from apache_beam.options import pipeline_options
+
+  jobs = []
+  folder.mkdir()
+  for path, rows in planned:
+    job = folder / f'{len(jobs):06}.json'
+    content = [[row.image_id, row.captions] for row in rows]
+    job.write_text(json.dumps([_absolute(path), content]))
+    jobs.append(_absolute(job))
+  work = functools.partial(
+    _write_shard,
+    features=_absolute(engine.features),
+    feature_ids=engine.feature_ids and _absolute(engine.feature_ids),
+  )
+  try:
+    options = pipeline_options.PipelineOptions(list(engine.options))
+    with beam.Pipeline(engine.runner, options) as pipeline:
+      _ = (
+        pipeline
+        | 'Jobs' >> beam.Create(jobs)
+        # Or one worker would get them all.
+        | 'Spread' >> beam.Reshuffle()
+        | 'Write' >> beam.Map(work)
+      )
+  # Runners raise anything, and Beam's parser of options exits.
+  except (Exception, SystemExit) as error:
+    raise errors.InputError(
+      f"Beam's {engine.runner} has failed ({files.first_line(error)}): nothing"
+      ' was written; its messages above say more.'
+    ) from error
+
+
+def _write_shard(job: str, features: str, feature_ids: str | None) -> None:
+  """Write one shard; runs on a worker."""
+  path, rows = json.loads(epath.Path(job).read_bytes())
+  table = _load(features, feature_ids)
+  rows = (records.Record(name, tuple(captions)) for name, captions in rows)
+  # A worker may die, and an engine may have two of them at the same shard.
+  unfinished = epath.Path(f'{job}.{uuid.uuid4().hex[:8]}')
+  shards.write(unfinished, rows, table)
+  unfinished.replace(path)
+
+
+# A worker writes many shards and looks into the file once.
+_load = functools.lru_cache(maxsize=1)(features_lib.load)
+
+
+def _absolute(path: epath.PathLike) -> str:
+  """Return a path that holds in any directory; URLs are such already."""
+  path = os.fspath(path)
+  return path if '://' in path else os.path.abspath(os.path.expanduser(path))
