@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax import datasets, files
+from mrnn_jax import datasets, files, generation, parallel
 from mrnn_jax.config import Config
 from mrnn_jax.consensus import Consensus
 from mrnn_jax.decode_options import DecodeOptions
@@ -64,7 +64,7 @@ def caption_lines(
   prefix: str = '',
   consensus: Consensus | None = None,
 ) -> list[dict[str, Any]]:
-  """Write a caption for every image.
+  """Write a caption for every image; all processes share the work.
 
   Args:
     model: the model.
@@ -92,23 +92,30 @@ def caption_lines(
       options,
       prefixes=[ids] * len(features),
       seed=config.sample_seed,
-      batch_size=min(config.eval_batch_size, len(features)),
+      batch_size=generation.even_batch_size(
+        len(features), len(model.devices), config.eval_batch_size
+      ),
       progress=progress,
+      everywhere=True,
     )
-  lines = []
-  for row, image_id in enumerate(image_ids):
-    hypotheses = [
+  found = [
+    [
       _caption(model, decoded, row, k, given)
       for k in range(decoded.words.shape[1])
       if decoded.log_probs[row, k] > -math.inf
     ]
+    for row in range(len(features))
+  ]
+  for image_id, hypotheses in zip(image_ids, found, strict=True):
     if not hypotheses:
       raise InputError(
         f'no caption of {image_id} keeps to --min_words and --no_repeat_ngram: '
         'lower them.'
       )
-    if consensus:
-      hypotheses = _by_consensus(consensus, features[row], hypotheses)
+  if consensus:
+    found = _by_consensus(consensus, features, found)
+  lines = []
+  for image_id, hypotheses in zip(image_ids, found, strict=True):
     line = {'image_id': image_id, **hypotheses[0]}
     if config.nbest > 1:
       line['nbest'] = hypotheses[: config.nbest]
@@ -117,15 +124,23 @@ def caption_lines(
 
 
 def _by_consensus(
-  consensus: Consensus, feature: np.ndarray, hypotheses: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-  """Return hypotheses with the most agreed first, each with its score."""
-  scores = consensus.scores(feature, [h['caption'] for h in hypotheses])
+  consensus: Consensus,
+  features: np.ndarray,
+  found: list[list[dict[str, Any]]],
+) -> list[list[dict[str, Any]]]:
+  """Return each image's hypotheses, the most agreed first, with its score."""
+  own = parallel.own_rows(len(found))
+  scores = np.zeros((len(own), max(map(len, found))))
+  for row, image in zip(scores, own, strict=True):
+    captions = [h['caption'] for h in found[image]]
+    row[: len(captions)] = consensus.scores(features[image], captions)
+  scores = parallel.gather_rows(scores, len(found))
   scored = [
-    {**hypothesis, 'consensus': score}
-    for hypothesis, score in zip(hypotheses, scores, strict=True)
+    # The scores of those there are; the rest of the row is nobody's.
+    [{**h, 'consensus': float(x)} for h, x in zip(hs, row, strict=False)]
+    for hs, row in zip(found, scores, strict=True)
   ]
-  return sorted(scored, key=lambda h: -h['consensus'])
+  return [sorted(hs, key=lambda h: -h['consensus']) for hs in scored]
 
 
 def make_consensus(
@@ -154,6 +169,8 @@ def write_captions(
 ) -> dict[str, str]:
   """Write a caption for every image of a split into the workdir.
 
+  All processes share the work, the first one writes.
+
   Args:
     model: the model.
     split: its N images.
@@ -167,7 +184,8 @@ def write_captions(
   lines = caption_lines(
     model, split.image_ids, split.features.all(), config, prefix, consensus
   )
-  path = files.result_path(config, 'captions.jsonl')
-  files.write_json_lines(path, lines)
-  print(f'wrote {path}')
+  if parallel.is_first():
+    path = files.result_path(config, 'captions.jsonl')
+    files.write_json_lines(path, lines)
+    print(f'wrote {path}')
   return {line['image_id']: line['caption'] for line in lines}

@@ -41,6 +41,9 @@ def evaluate(
 ) -> dict[str, Any]:
   """Measure a model on a split and write ``evaluation.json``.
 
+  All processes share what the model computes; the first one measures and
+  writes.
+
   Args:
     model: the model.
     dataset: the dataset; its training captions are read too, to see what is
@@ -48,8 +51,9 @@ def evaluate(
     config: the split and the protocol's options.
 
   Returns:
-    What the file holds.
+    What the file holds; {} in other processes than the first.
   """
+  first = parallel.is_first()
   # References are always all captions; the rest may be the first ones alone.
   split = ranked = load_split(model, dataset, config, False)
   if config.first_caption_only:
@@ -59,6 +63,7 @@ def evaluate(
     ranked,
     config.eval_batch_size,
     config.context_words,
+    everywhere=True,
   )
   result = {
     'dataset': dataset.name,
@@ -68,7 +73,7 @@ def evaluate(
     'convention': convention(model, split, config),
     'perplexity': perplexities(scores),
   }
-  training = dataset.training_captions()
+  training = dataset.training_captions() if first else []
   if config.length_protocol == 'reference':
     result |= reference_length.measure(model, split, config, training)
   else:
@@ -78,12 +83,15 @@ def evaluate(
       config,
       consensus=captioning.make_consensus(model, dataset, config),
     )
-    result |= measure_captions(split, written, training)
+    if first:
+      result |= measure_captions(split, written, training)
   result['retrieval'] = result['chance'] = None
   if model.model.use_image and config.retrieval:
     result['retrieval'], result['chance'] = retrieval_lib.retrieve(
       model, ranked, config
     )
+  if not first:
+    return {}
   path = files.result_path(config, 'evaluation.json')
   files.write_json(path, result)
   print(f'wrote {path}')

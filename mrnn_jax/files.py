@@ -1,6 +1,7 @@
 """Result files of a workdir: their names, and writing them whole."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import json
 import os
 from typing import Any
@@ -20,10 +21,17 @@ def result_path(config: Config, name: str) -> epath.Path:
 
 def write_bytes(path: epath.PathLike, content: bytes) -> None:
   """Write a file so that it is there whole or not at all."""
+  with _whole(path) as temporary:
+    temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
+  """Give the path to write to; what is there at the end takes its place."""
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_bytes(content)
+  yield temporary
   temporary.replace(path)
 
 
@@ -35,13 +43,18 @@ def write_text(path: epath.PathLike, text: str) -> None:
 def write_json_lines(
   path: epath.PathLike, lines: Iterable[Mapping[str, Any]]
 ) -> None:
-  """Write records as JSON, one a line."""
-  write_text(path, json_lines(lines))
+  """Write records as JSON, one a line, as they come."""
+  with _whole(path) as temporary, temporary.open('w', encoding='utf-8') as f:
+    f.writelines(map(_json_line, lines))
 
 
 def json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
   """Return records as JSON, one a line."""
-  return ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
+  return ''.join(map(_json_line, lines))
+
+
+def _json_line(value: Mapping[str, Any]) -> str:
+  return json.dumps(value, ensure_ascii=False) + '\n'
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:

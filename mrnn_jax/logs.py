@@ -55,6 +55,7 @@ class Progress:
   def __init__(self, what: str, unit: str, every: float = 10.0):
     """Tell about ``what``, at most every so many seconds."""
     self._what, self._unit, self._every = what, unit, every
+    self._tells = jax.process_index() == 0
     self._begin = self._last = time.monotonic()
     self._first: int | None = None
     self._first_time = self._begin
@@ -67,7 +68,7 @@ class Progress:
     if self._first is None:
       # The rate counts neither compiling nor what an earlier run had done.
       self._first, self._first_time = done, now
-    if now - self._last < self._every or done >= total:
+    if now - self._last < self._every or done >= total or not self._tells:
       return
     self._last = now
     rate = (done - self._first) / max(now - self._first_time, 1e-9)
@@ -83,7 +84,7 @@ class Progress:
     return self
 
   def __exit__(self, kind: Any, *unused: Any) -> None:
-    if kind is None and self._done:
+    if kind is None and self._done and self._tells:
       seconds = time.monotonic() - self._begin
       print(
         f'{self._what}: {self._done:,} {self._unit} in '

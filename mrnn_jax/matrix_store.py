@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import files
+from mrnn_jax import files, parallel
 from mrnn_jax.logs import Progress
 from mrnn_jax.rank import Ranker
 
@@ -41,69 +41,135 @@ class MatrixStore:
       digest.update(sentence.tobytes())
     self._key = digest.hexdigest()
 
-  def matrix(self, name: str, features: np.ndarray) -> np.ndarray:
+  def matrix(self, name: str, features: np.ndarray) -> np.ndarray | None:
     """Return log P(sentence | image) [S, N], as far as it is there from disk.
+
+    All processes call this at the same time and share the blocks of images; the
+    first one alone reads and writes files.
 
     Args:
       name: of the file; what it held of another model or other data is
         written over.
       features: [N, D] raw features.  A finished matrix serves also for its
         first images, and as the beginning of a larger one.
+
+    Returns:
+      The matrix, memory-mapped; None in other processes than the first.
     """
-    path = self._folder / f'{name}.npy'
-    state_path = self._folder / f'{name}.json'
+    held = None
+    if parallel.is_first():
+      held = _File.open(
+        self._folder / name, self._key, len(self._sentences), features
+      )
+    # Any number of processes goes on: what counts is blocks.
+    known, blocks_done = parallel.of_first(
+      np.asarray([held.known, held.blocks_done] if held else [0, 0])
+    ).tolist()
+    if known < len(features):
+      with Progress(f'ranking ({name})', 'prefix-image pairs') as progress:
+        for rows, columns, block in self._ranker.blocks(
+          self._sentences,
+          features[known:],
+          progress,
+          blocks_done,
+          everywhere=True,
+        ):
+          if held:
+            held.put(rows, columns, block)
+    return held and held.finish(len(features))
+
+
+class _File:
+  """A matrix on disk: ``NAME.npy``, and its state in ``NAME.json``.
+
+  Attributes:
+    known: columns that were finished before; blocks begin behind them.
+  """
+
+  def __init__(self, path: epath.Path, state: dict[str, Any]):
+    self._path, self._state = path, state
+    self._complete = bool(state.get('complete'))
+    if self._complete:
+      self._scores = np.load(path, mmap_mode='r')
+      self.known = self._scores.shape[1]
+    else:
+      self._scores = np.load(path, mmap_mode='r+')
+      self.known = state['first_image']
+
+  @classmethod
+  def open(
+    cls, stem: epath.Path, key: str, num_rows: int, features: np.ndarray
+  ) -> '_File':
+    """Open the matrix of some images, or begin it."""
+    path = stem.with_name(f'{stem.name}.npy')
     images = [hashlib.sha256(x.tobytes()).hexdigest()[:16] for x in features]
-    state = _read_json(state_path)
-    if state.get('key') != self._key or not path.exists():
+    state = _read_json(_state_path(path))
+    if state.get('key') != key or not path.exists():
       state = {}
     if state.get('complete') and state['images'][: len(images)] == images:
       print(f'{path} is there: not computed again')
-      return np.load(path, mmap_mode='r')[:, : len(images)]
-    if state.get('complete') or state.get('images') != images:
-      state = self._begin(path, state_path, images, state)
-    scores = np.lib.format.open_memmap(path, 'r+')
-    first = state['first_image']
-    with Progress(f'ranking ({name})', 'prefix-image pairs') as progress:
-      blocks = self._ranker.blocks(
-        self._sentences, features[first:], progress, state['blocks_done']
-      )
-      for rows, columns, block in blocks:
-        scores[rows, columns.start + first : columns.stop + first] = block
-        scores.flush()
-        state['blocks_done'] += 1
-        files.write_json(state_path, state)
-    files.write_json(state_path, {**state, 'complete': True})
-    return scores
+    elif state.get('complete') or state.get('images') != images:
+      state = _begin(path, key, num_rows, images, state)
+    return cls(path, state)
 
-  def _begin(
-    self,
-    path: epath.Path,
-    state_path: epath.Path,
-    images: list[str],
-    old: dict[str, Any],
-  ) -> dict[str, Any]:
-    """Make an empty matrix, with the columns of a finished smaller one."""
-    known = old['images'] if old.get('complete') else []
-    first = len(known) if images[: len(known)] == known else 0
-    state = {
-      'key': self._key,
-      'images': images,
-      'first_image': first,
-      'blocks_done': 0,
-    }
-    self._folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.new')
-    shape = (len(self._sentences), len(images))
-    scores = np.lib.format.open_memmap(temporary, 'w+', np.float32, shape)
-    if first:
-      scores[:, :first] = np.load(path, mmap_mode='r')
-    scores.flush()
-    # In this order: a kill in between never leaves a state beside a file that
-    # it does not describe.
-    path.unlink(missing_ok=True)
-    files.write_json(state_path, state)
-    temporary.replace(path)
-    return state
+  @property
+  def blocks_done(self) -> int:
+    """How many blocks are there, behind the known columns."""
+    return self._state.get('blocks_done', 0)
+
+  def put(self, rows: np.ndarray, columns: slice, block: np.ndarray) -> None:
+    """Take in the next block."""
+    columns = slice(columns.start + self.known, columns.stop + self.known)
+    self._scores[rows, columns] = block
+    self._scores.flush()
+    self._state['blocks_done'] += 1
+    files.write_json(_state_path(self._path), self._state)
+
+  def finish(self, num_images: int) -> np.ndarray:
+    """Say that all is there; return the first columns."""
+    if not self._complete:
+      state_path = _state_path(self._path)
+      files.write_json(state_path, {**self._state, 'complete': True})
+      # What runs that were killed have left half written.
+      for left in state_path.parent.glob(f'.{state_path.name}.*'):
+        left.unlink(missing_ok=True)
+    return self._scores[:, :num_images]
+
+
+def _state_path(path: epath.Path) -> epath.Path:
+  return path.with_suffix('.json')
+
+
+def _begin(
+  path: epath.Path,
+  key: str,
+  num_rows: int,
+  images: list[str],
+  old: dict[str, Any],
+) -> dict[str, Any]:
+  """Make an empty matrix, with the columns of a finished smaller one."""
+  known = old['images'] if old.get('complete') else []
+  first = len(known) if images[: len(known)] == known else 0
+  state = {
+    'key': key,
+    'images': images,
+    'first_image': first,
+    'blocks_done': 0,
+  }
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_suffix('.new')
+  scores = np.lib.format.open_memmap(
+    temporary, 'w+', np.float32, (num_rows, len(images))
+  )
+  if first:
+    scores[:, :first] = np.load(path, mmap_mode='r')
+  scores.flush()
+  # In this order: a kill in between never leaves a state beside a file that it
+  # does not describe.
+  path.unlink(missing_ok=True)
+  files.write_json(_state_path(path), state)
+  temporary.replace(path)
+  return state
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """One's own photos and sentences: captions and rankings without a dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
 from typing import Any
 
 from etils import epath
 import numpy as np
 
-from mrnn_jax import captioning, files
+from mrnn_jax import captioning, files, parallel
 from mrnn_jax.config import Config
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import Progress, printable
+from mrnn_jax.top_k import Ranking
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import tokenize
 
@@ -26,11 +28,14 @@ def caption(model: TrainedModel, config: Config) -> None:
   lines = captioning.caption_lines(
     model, image_ids, features, config, config.prefix
   )
-  _give(config, lines, _caption_table(lines))
+  _give(config, lines, _caption_table)
 
 
 def rank(model: TrainedModel, config: Config) -> None:
   """Rank one's own photos and sentences both ways.
+
+  Of S sentences and N images only the best of each are kept, and features that
+  are on disk stay there: memory grows with N and S, not with N x S or N x D.
 
   Raises:
     InputError: the model cannot rank, or photos or sentences cannot be read.
@@ -40,9 +45,21 @@ def rank(model: TrainedModel, config: Config) -> None:
   image_ids, features = load_images(model, config)
   K = min(config.norm_images, len(model.norm_features))
   with Progress('ranking', 'thousandths') as progress:
-    ranking = model.rank(features, sentences, config.top, K, progress)
-  lines = [
-    {
+    ranking = model.rank(
+      features, sentences, config.top, K, progress, everywhere=True
+    )
+  lines = _ranking_lines(image_ids, sentences, ranking)
+  _give(config, lines, functools.partial(_ranking_table, norm_images=K))
+
+
+def _ranking_lines(
+  image_ids: Sequence[str], sentences: Sequence[str], ranking: Ranking
+) -> Iterator[dict[str, Any]]:
+  """Yield the best of each image, then of each sentence."""
+  for image_id, items, scores in zip(
+    image_ids, ranking.sentences, ranking.sentence_scores, strict=True
+  ):
+    yield {
       'query': 'image',
       'image_id': image_id,
       'top': [
@@ -50,11 +67,10 @@ def rank(model: TrainedModel, config: Config) -> None:
         for s, score in zip(items, scores, strict=True)
       ],
     }
-    for image_id, items, scores in zip(
-      image_ids, ranking.sentences, ranking.sentence_scores, strict=True
-    )
-  ] + [
-    {
+  for sentence, items, scores in zip(
+    sentences, ranking.images, ranking.image_scores, strict=True
+  ):
+    yield {
       'query': 'sentence',
       'caption': sentence,
       'top': [
@@ -62,17 +78,15 @@ def rank(model: TrainedModel, config: Config) -> None:
         for i, score in zip(items, scores, strict=True)
       ],
     }
-    for sentence, items, scores in zip(
-      sentences, ranking.images, ranking.image_scores, strict=True
-    )
-  ]
-  _give(config, lines, _ranking_table(lines, K))
 
 
 def load_images(
   model: TrainedModel, config: Config
 ) -> tuple[list[str], np.ndarray]:
   """Return the names of the images and their features [N, D].
+
+  Features of a ``.npy`` file, or of one piece of an ``.h5``, stay on disk; of
+  other files they are read into memory, once.
 
   Raises:
     InputError: none can be read, or the features are of another kind than the
@@ -86,8 +100,10 @@ def load_images(
 
     table = features_lib.load(config.features)
     model.check_encoder(vars(table.encoder), config.features)
-    ids = table.ids
-    return ids, model.check_features(np.stack([table.get(x) for x in ids]))
+    # Not by ``get``, which copies: the rows are the ids'.
+    with np.errstate(over='ignore'):
+      features = table.features.astype(table.dtype, copy=False)
+    return table.ids, model.check_features(features)
   return model.encode_photos(config.photos, config.encoder_weights)
 
 
@@ -113,19 +129,28 @@ def read_sentences(path: epath.PathLike) -> list[str]:
 
 
 def _give(
-  config: Config, lines: Sequence[Mapping[str, Any]], table: Iterable[str]
+  config: Config,
+  lines: Iterable[Mapping[str, Any]],
+  table: Callable[[Iterable[Mapping[str, Any]]], Iterable[str]],
 ) -> None:
-  """Print the table, or write the lines to where ``--output`` says."""
+  """Print a table of the lines, or write them to where ``--output`` says.
+
+  The first process does; lines are made as they are needed.
+  """
+  if not parallel.is_first():
+    return
   if not config.output:
-    print('\n'.join(table))
+    for text in table(lines):
+      print(text)
   elif config.output == '-':
-    print(files.json_lines(lines), end='')
+    for line in lines:
+      print(files.json_lines([line]), end='')
   else:
     files.write_json_lines(epath.Path(config.output).expanduser(), lines)
     print(f'wrote {config.output}')
 
 
-def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   names = [printable(line['image_id']) for line in lines]
   width = max(map(len, names))
   yield f'{"":{width}}   log P    PPL  caption'
@@ -140,18 +165,19 @@ def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _ranking_table(
-  lines: Sequence[Mapping[str, Any]], norm_images: int
-) -> Iterable[str]:
+  lines: Iterable[Mapping[str, Any]], norm_images: int
+) -> Iterator[str]:
   score = 'log P(w|I)/P(w)' if norm_images else '-log PPL'
   yield f'Sentences for each image, by {score}:'
+  by_sentence = False
   for line in lines:
-    if line['query'] == 'image':
-      yield f'\n{printable(line["image_id"])}'
-      for item in line['top']:
-        yield f'  {item["score"]:8.2f}  {printable(item["caption"])}'
-  yield '\nImages for each sentence, by log P(w|I):'
-  for line in lines:
-    if line['query'] == 'sentence':
-      yield f'\n{printable(line["caption"])}'
-      for item in line['top']:
-        yield f'  {item["score"]:8.2f}  {printable(item["image_id"])}'
+    if line['query'] == 'sentence' and not by_sentence:
+      by_sentence = True
+      yield '\nImages for each sentence, by log P(w|I):'
+    # What is asked, and what is found for it.
+    asked, found = 'image_id', 'caption'
+    if by_sentence:
+      asked, found = found, asked
+    yield f'\n{printable(line[asked])}'
+    for item in line['top']:
+      yield f'  {item["score"]:8.2f}  {printable(item[found])}'

@@ -66,13 +66,82 @@ def pmap(
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-  """Return the processes' values [...], float32 or int32 --> [processes, ...].
+  """Return the processes' values [...] --> [processes, ...], bit for bit.
 
-  All processes call it at the same time.
+  All processes call it at the same time, with one shape and dtype.
   """
+  values = np.asarray(values)
   if jax.process_count() == 1:
     return values[None]
-  return np.asarray(multihost_utils.process_allgather(values))
+  # As bytes, for JAX makes 32 bits of 64.
+  raw = np.frombuffer(values.tobytes(), np.uint8)
+  gathered = np.asarray(multihost_utils.process_allgather(raw))
+  return gathered.view(values.dtype).reshape(-1, *values.shape)
+
+
+def of_first(values: np.ndarray) -> np.ndarray:
+  """Return process 0's values; all call it as they do ``gather``."""
+  return gather(values)[0]
+
+
+def wait_for_all() -> None:
+  """Return once all processes have called this."""
+  gather(np.zeros(1, np.uint8))
+
+
+def own_rows(num_rows: int) -> np.ndarray:
+  """Return the numbers of the rows that fall to this process, in turn."""
+  return np.arange(jax.process_index(), num_rows, jax.process_count())
+
+
+def gather_rows(tree: Any, num_rows: int) -> Any:
+  """Return all rows, host arrays, from what each process has of its own.
+
+  All processes call it at the same time.
+
+  Args:
+    tree: [rows of ``own_rows``, ...].
+    num_rows: of all processes.
+  """
+  share = -(-num_rows // jax.process_count())
+
+  def whole(x):
+    # [processes, share, ...] --> [share * processes, ...]
+    rows = gather(pad_rows(x, share)).swapaxes(0, 1)
+    return rows.reshape(-1, *x.shape[1:])[:num_rows]
+
+  return jax.tree.map(whole, tree)
+
+
+def map_in_turns(
+  work: Callable[[T], np.ndarray],
+  items: Iterable[T],
+  shape_of: Callable[[T], tuple[int, ...]],
+  largest: tuple[int, ...],
+) -> Iterator[tuple[T, np.ndarray]]:
+  """Yield each item and what ``work`` makes of it, everywhere and in order.
+
+  The processes take an item each, then tell each other what they have.  All
+  call it at the same time.
+
+  Args:
+    work: item -> float32 array.
+    items: the same in all processes.
+    shape_of: item -> the shape of its array.
+    largest: no array is larger than that along any axis.
+  """
+  index, count = jax.process_index(), jax.process_count()
+  items = iter(items)
+  while turn := list(itertools.islice(items, count)):
+    if count == 1:
+      yield turn[0], work(turn[0])
+      continue
+    mine = np.zeros(largest, np.float32)
+    if index < len(turn):
+      values = work(turn[index])
+      mine[tuple(map(slice, values.shape))] = values
+    for item, values in zip(turn, gather(mine), strict=False):
+      yield item, values[tuple(map(slice, shape_of(item)))]
 
 
 def share(items: Iterable[T]) -> Iterator[T | None]:

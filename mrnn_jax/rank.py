@@ -196,6 +196,7 @@ class Ranker:
     sentences: Sequence[Sequence[int]],
     features: np.ndarray,
     progress: Progress | None = None,
+    everywhere: bool = False,
   ) -> np.ndarray:
     """Return log P(w), the mean over images of P(w|I) (section 6).
 
@@ -205,12 +206,14 @@ class Ranker:
       sentences: S sentences of word ids.
       features: [K, D] raw features of the images that P(w) is estimated from.
       progress: as for ``log_probs``.
+      everywhere: as for ``blocks``.
 
     Returns:
       [S] float32.
     """
     total = np.full(len(sentences), -np.inf)
-    for rows, _, block in self.blocks(sentences, features, progress):
+    blocks = self.blocks(sentences, features, progress, everywhere=everywhere)
+    for rows, _, block in blocks:
       part = np.logaddexp.reduce(block.astype(np.float64), axis=1)
       total[rows] = np.logaddexp(total[rows], part)
     return (total - np.log(len(features))).astype(np.float32)
@@ -222,6 +225,7 @@ class Ranker:
     normalizer: np.ndarray | None = None,
     top: int = 10,
     progress: Progress | None = None,
+    everywhere: bool = False,
   ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
 
@@ -229,16 +233,18 @@ class Ranker:
 
     Args:
       sentences: S sentences of word ids.
-      features: [N, D] raw features.
+      features: [N, D] raw features, an array or what slices like one.
       normalizer: [S] log P(w) of each sentence: sentences are ranked by
         P(w|I) / P(w).  None: by perplexity, ascending.
       top: how many to return for each query, at most.
       progress: as for ``log_probs``.
+      everywhere: as for ``blocks``.
     """
     lengths = np.asarray([len(s) - 1 for s in sentences], np.float32)
     best_sentences = TopK(len(features), min(top, len(sentences)))
     best_images = TopK(len(sentences), min(top, len(features)))
-    for rows, columns, block in self.blocks(sentences, features, progress):
+    blocks = self.blocks(sentences, features, progress, everywhere=everywhere)
+    for rows, columns, block in blocks:
       images = np.arange(columns.start, columns.stop)
       best_images.add(rows, images, block)
       if normalizer is None:
@@ -259,17 +265,21 @@ class Ranker:
     features: np.ndarray,
     progress: Progress | None = None,
     first: int = 0,
+    everywhere: bool = False,
   ) -> Iterator[Block]:
     """Yield the matrix in blocks: sentence numbers, images, log-probabilities.
 
-    Memory is bounded by the blocks, whatever S and N.  The blocks and their
-    order are a function of the arguments and the tiling, not of the devices.
+    Memory is bounded by the blocks, whatever S and N.  The blocks, their order
+    and their bits are a function of the arguments and the tiling, not of
+    devices and processes.
 
     Args:
       sentences: S sentences of word ids.
       features: [N, D] raw features, an array or what slices like one.
       progress: as for ``log_probs``.
       first: the number of blocks to leave out, which were done before.
+      everywhere: all processes call this at the same time and share the
+        blocks; each of them yields them all.
     """
     # Neighbours in alphabetical order share most prefixes.
     order = np.asarray(
@@ -280,23 +290,47 @@ class Ranker:
     for start in range(0, len(order), _SENTENCE_BLOCK):
       rows = order[start : start + _SENTENCE_BLOCK]
       trees.append((rows, PrefixTree.build([sentences[s] for s in rows])))
-    total = sum(tree.num_prefixes for _, tree in trees) * len(features)
-    done = number = 0
-    for rows, tree in trees:
-      edges = None
-      for start in range(0, len(features), self._image_block):
-        columns = slice(start, min(start + self._image_block, len(features)))
-        pairs = tree.num_prefixes * (columns.stop - columns.start)
-        number += 1
-        if number > first:
-          edges = edges or _Edges(self, tree)
-          values = edges.log_probs(
-            features[columns],
-            progress
-            and (lambda x, at=done, n=pairs: progress(at + int(x * n), total)),
-          )
-          yield rows, columns, tree.sum_edges(values)
-        done += pairs
+    images = [
+      slice(start, min(start + self._image_block, len(features)))
+      for start in range(0, len(features), self._image_block)
+    ]
+    cuts = [(t, columns) for t in range(len(trees)) for columns in images]
+    ends = np.cumsum(
+      [trees[t][1].num_prefixes * (x.stop - x.start) for t, x in cuts]
+    )
+    turn = jax.process_count() if everywhere else 1
+    edges: dict[int, _Edges] = {}
+
+    def compute(number: int) -> np.ndarray:
+      t, columns = cuts[number]
+      tree = trees[t][1]
+      if t not in edges:
+        edges.clear()  # One tree's at a time: they are large.
+        edges[t] = _Edges(self, tree)
+      before = int(ends[number - 1]) if number else 0
+      # The others of this turn are as far with theirs.
+      after = int(ends[min(number + turn, len(cuts)) - 1])
+
+      def tell(share: float) -> None:
+        progress(before + int(share * (after - before)), int(ends[-1]))
+
+      values = edges[t].log_probs(features[columns], progress and tell)
+      return tree.sum_edges(values)
+
+    def shape_of(number: int) -> tuple[int, int]:
+      t, columns = cuts[number]
+      return len(trees[t][0]), columns.stop - columns.start
+
+    numbers = range(first, len(cuts))
+    computed = ((number, compute(number)) for number in numbers)
+    if everywhere:
+      rows = max((len(rows) for rows, _ in trees), default=0)
+      computed = parallel.map_in_turns(
+        compute, numbers, shape_of, (rows, self._image_block)
+      )
+    for number, block in computed:
+      t, columns = cuts[number]
+      yield trees[t][0], columns, block
 
 
 class _Edges:

@@ -9,7 +9,7 @@ which are then removed from both sides.
 import dataclasses
 from typing import Any
 
-from mrnn_jax import captioning, datasets, files
+from mrnn_jax import captioning, datasets, files, generation, parallel
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.logs import Progress
@@ -25,9 +25,12 @@ def measure(
 ) -> dict[str, Any]:
   """Write ``captions_reference_length.jsonl`` and measure it.
 
+  All processes share the writing of captions.
+
   Returns:
     'bleu', 'cider_d', 'rouge_l', 'captions' as ``metrics.measure_captions``,
-    and 'skipped': sentences that have no word after their context words.
+    and 'skipped': sentences that have no word after their context words; {} in
+    other processes than the first.
   """
   context = config.context_words
   # [N] lists of what is left of each image's references.
@@ -57,12 +60,17 @@ def measure(
     decoded = model.generate(
       split.features[[image for image, _ in rows]],
       options,
-      prefixes,
-      lengths,
-      config.sample_seed,
-      config.eval_batch_size,
-      progress,
+      prefixes=prefixes,
+      max_words=lengths,
+      seed=config.sample_seed,
+      batch_size=generation.even_batch_size(
+        len(rows), len(model.devices), config.eval_batch_size
+      ),
+      progress=progress,
+      everywhere=True,
     )
+  if not parallel.is_first():
+    return {}
   hypotheses = [
     ' '.join(model.vocabulary.words[i] for i in words[0, :length])
     for words, length in zip(decoded.words, lengths, strict=True)

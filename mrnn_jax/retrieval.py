@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import datasets, files, recall_curve
+from mrnn_jax import datasets, files, parallel, recall_curve
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.matrix_store import MatrixStore
@@ -66,11 +66,14 @@ class Scores:
 
 def compute_scores(
   model: TrainedModel, split: datasets.CaptionSplit, config: Config
-) -> Scores:
+) -> Scores | None:
   """Score all sentences of a split for all its images, or find it done.
 
   The matrix is kept in the workdir, a stopped run goes on at the block of
-  images where it stopped.
+  images where it stopped.  All processes share the blocks.
+
+  Returns:
+    The scores; None in other processes than the first.
 
   Raises:
     InputError: the model cannot rank, or carries fewer images than K.
@@ -90,6 +93,8 @@ def compute_scores(
   norm_log_probs = np.empty((len(sentences), 0), np.float32)
   if len(drawn):
     norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
+  if not parallel.is_first():
+    return None
   return Scores(
     np.asarray(log_probs),
     np.asarray(norm_log_probs),
@@ -211,12 +216,16 @@ def retrieve(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Rank a split both ways, write ``retrieval.jsonl``, and measure.
 
-  The recall curve is written too (see ``recall_curve``).
+  The recall curve is written too (see ``recall_curve``).  All processes share
+  the scoring, the rest is the first one's.
 
   Returns:
-    What ``measure`` returns, and what chance would give.
+    What ``measure`` returns, and what chance would give; {} and {} in other
+    processes than the first.
   """
   scores = compute_scores(model, split, config)
+  if scores is None:
+    return {}, {}
   shortlist = make_shortlist(split, config)
   path = files.result_path(config, 'retrieval.jsonl')
   files.write_json_lines(path, retrieval_lines(scores, split, shortlist))

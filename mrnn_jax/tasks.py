@@ -4,6 +4,7 @@ from collections.abc import Callable
 import contextlib
 
 from etils import epath
+import numpy as np
 
 from mrnn_jax import (
   PRETRAINED,
@@ -22,6 +23,7 @@ from mrnn_jax import evaluate as evaluate_lib
 from mrnn_jax import retrieval as retrieval_lib
 from mrnn_jax import train as train_lib
 from mrnn_jax.config import Config
+from mrnn_jax.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
 
@@ -34,8 +36,8 @@ def run(config: Config, names_given: set[str]) -> None:
     names_given: flags that the user gave: where a workdir holds a run, they
       must agree with it, and the others are taken from there.
 
-  Several processes share out training and scoring; all else the first one does
-  while the others wait.
+  Several processes share all that a model computes; a page or a model's file
+  the first one makes while the others wait.
   """
   config = resolve(config, names_given)
   first = parallel.is_first()
@@ -76,10 +78,16 @@ def resolve(config: Config, names_given: set[str]) -> Config:
 
 
 def _load(config: Config) -> TrainedModel:
-  return TrainedModel.load(
-    config.model_file or config.workdir,
-    parallel.local_devices(config.num_devices),
-  )
+  path = config.model_file or config.workdir
+  model = TrainedModel.load(path, parallel.local_devices(config.num_devices))
+  if config.task in SHARED:
+    identity = np.frombuffer(bytes.fromhex(model.identity()), np.uint8)
+    if len(np.unique(parallel.gather(identity), axis=0)) > 1:
+      raise InputError(
+        f'the processes find different models in {path}: put it where all of '
+        'them see the same files.'
+      )
+  return model
 
 
 def _open(config: Config) -> tuple[TrainedModel, datasets.Dataset]:
@@ -108,14 +116,15 @@ def evaluate(config: Config) -> None:
   result = evaluate_lib.evaluate(
     model, dataset, _within_norm_images(model, config)
   )
-  print(report.format_evaluation(result))
+  if parallel.is_first():
+    print(report.format_evaluation(result))
 
 
 def train_and_evaluate(config: Config) -> None:
   """Train to the end, then measure the best model."""
   train_lib.train(config)
-  if parallel.is_first():
-    evaluate(config)
+  parallel.wait_for_all()  # The first one has saved the model.
+  evaluate(config)
 
 
 def caption(config: Config) -> None:
@@ -142,6 +151,8 @@ def retrieve(config: Config) -> None:
   )
   config = _within_norm_images(model, config)
   result, chance = retrieval_lib.retrieve(model, split, config)
+  if not parallel.is_first():
+    return
   name = f'{model.config.model} (ours)'
   print(
     report.format_table(
@@ -185,7 +196,7 @@ TASKS: dict[str, Callable[[Config], None]] = {
   'report': write_page,
 }
 # All processes take part.
-SHARED = {'train_and_evaluate', 'train', 'score'}
+SHARED = set(TASKS) - {'export', 'report'}
 # One run at a time.
 WRITES_WORKDIR = {
   'train_and_evaluate',

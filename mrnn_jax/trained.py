@@ -19,9 +19,8 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import decode as decode_lib
+from mrnn_jax import generation, parallel, stored_model
 from mrnn_jax import model as model_lib
-from mrnn_jax import parallel, stored_model
 from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import printable
@@ -32,6 +31,9 @@ from mrnn_jax.vocabulary import Vocabulary, tokenize
 
 if TYPE_CHECKING:
   from mrnn_jax import datasets
+
+# Features whose numbers are looked at together.
+_CHECKED = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +176,7 @@ class TrainedModel:
     encoded = extract.encode_photos(
       photos_lib.find_all(photos), network, resize
     )
-    for photo, reason in encoded.unreadable:
+    for photo, reason in encoded.unreadable if parallel.is_first() else ():
       print(
         f'note: {printable(photo)} cannot be read: {printable(reason)}',
         file=sys.stderr,
@@ -206,17 +208,22 @@ class TrainedModel:
     top: int = 10,
     norm_images: int | None = None,
     progress: Progress | None = None,
+    everywhere: bool = False,
   ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
 
+    Memory grows with N and S, not with N x S; features on disk stay there.
+
     Args:
-      features: [N, D] raw features.
+      features: [N, D] raw features, possibly memory-mapped.
       sentences: S sentences as people write them.
       top: how many to return for each query, at most.
       norm_images: K of the training images that the model carries, to estimate
         P(w) from (section 6): sentences are ranked by P(w|I) / P(w).  None:
         300, or all there are; 0: by perplexity.
       progress: called with the work done and in all.
+      everywhere: all processes call this at the same time and share the work;
+        each of them returns all of it.
 
     Raises:
       InputError: the model does not see images or carries fewer than K, or a
@@ -239,10 +246,11 @@ class TrainedModel:
 
     normalizer = None
     if norm_images:
-      normalizer = ranker.log_mean_probs(tokens, drawn, part(0, len(drawn)))
-    return ranker.rank(
-      tokens, features, normalizer, top, part(len(drawn), len(features))
-    )
+      normalizer = ranker.log_mean_probs(
+        tokens, drawn, part(0, len(drawn)), everywhere
+      )
+    told = part(len(drawn), len(features))
+    return ranker.rank(tokens, features, normalizer, top, told, everywhere)
 
   def drawn_features(self, norm_images: int) -> np.ndarray:
     """Return [K, D] features of K training images drawn by seed.
@@ -266,7 +274,9 @@ class TrainedModel:
         f'the features have shape {features.shape}: the model wants [N, {D}], '
         f'made by {self.encoder_name}.'
       )
-    if not np.isfinite(features).all():
+    # In parts: where they are on disk, they are not all in memory at once.
+    parts = range(0, len(features), _CHECKED)
+    if not all(np.isfinite(features[i : i + _CHECKED]).all() for i in parts):
       raise InputError('some features are not finite numbers.')
     return features
 
@@ -310,62 +320,18 @@ class TrainedModel:
     return digest.hexdigest()
 
   def generate(
-    self,
-    features: np.ndarray,
-    options: DecodeOptions,
-    prefixes: Sequence[Sequence[int]] | None = None,
-    max_words: Sequence[int] | None = None,
-    seed: int = 0,
-    batch_size: int = 100,
-    progress: Progress | None = None,
+    self, features: np.ndarray, options: DecodeOptions, **how: Any
   ) -> Decoded:
-    """Write captions.
+    """Write captions [N, K, ...].
 
     Args:
       features: [N, D] raw features.
       options: how to choose words.
-      prefixes: N lists of ids of given words; none if None.
-      max_words: [N] most words of each; those of the options if None.
-      seed: of sampling.
-      batch_size: images a device takes at a time.
-      progress: called with images done and in all.
-
-    Returns:
-      What ``decode.decode_in_batches`` does, [N, K, ...].
+      **how: given words, seed and so on, see ``generation.generate``.
     """
-    n = len(self.devices)
-    variables = parallel.replicate(self.variables, self.devices)
-    mapped = _decode_fn(self.model, options, tuple(self.devices))
-    key = jax.random.key(seed)
-
-    def decode_fn(*rows):
-      result = mapped(variables, key, *parallel.split_rows(rows, n))
-      return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
-
-    return decode_lib.decode_in_batches(
-      decode_fn,
-      self.image_vectors(features),
-      options,
-      prefixes,
-      max_words,
-      batch_size * n,
-      progress,
+    return generation.generate(
+      self.model, self.variables, self.devices, features, options, **how
     )
-
-  def image_vectors(
-    self, features: np.ndarray, batch_size: int = 256
-  ) -> np.ndarray:
-    """Return V_I I [N, M] of raw features [N, D]."""
-    vectors = [
-      np.asarray(
-        _image_fn(self.model)(
-          self.variables,
-          parallel.pad_rows(features[i : i + batch_size], batch_size),
-        )
-      )
-      for i in range(0, len(features), batch_size)
-    ]
-    return np.concatenate(vectors)[: len(features)]
 
   def check_ranks(self) -> None:
     """Raise InputError where the model has no image part to rank with."""
@@ -401,22 +367,6 @@ class TrainedModel:
     if not tokenize(sentence):
       raise InputError(f'the sentence {sentence!r} has no word.')
     return self.vocabulary.encode_caption(sentence)
-
-
-# Compiled once for each model and way of decoding, however often it is asked.
-@functools.cache
-def _decode_fn(model, options, devices):
-  def decode_rows(variables, key, images, *rows):
-    return decode_lib.decode(model, options, variables, key, images, *rows)
-
-  return parallel.pmap(
-    decode_rows, list(devices), in_axes=(0, None, 0, 0, 0, 0, 0)
-  )
-
-
-@functools.cache
-def _image_fn(model):
-  return jax.jit(functools.partial(model.apply, method='image'))
 
 
 def _describe(encoder: Mapping[str, str]) -> str:
