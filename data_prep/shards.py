@@ -72,18 +72,20 @@ def write(
   """
   features = make_features(table.dim, table.dtype)
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
-  examples = (
-    {
-      'image_id': row.image_id,
-      'feature': table.get(row.image_id),
-      'captions': list(row.captions),
-    }
-    for row in rows
-  )
+
+  def serialize(row: records.Record) -> bytes:
+    example = features.encode_example(
+      {
+        'image_id': row.image_id,
+        'feature': table.get(row.image_id),
+        'captions': list(row.captions),
+      }
+    )
+    # The order of a message's fields is else another in every process.
+    return serializer.get_tf_example(example).SerializeToString(
+      deterministic=True
+    )
+
   tfds.core.ExampleWriter(tfds.core.FileFormat.ARRAY_RECORD).write(
-    path,
-    (
-      (number, serializer.serialize_example(features.encode_example(example)))
-      for number, example in enumerate(examples)
-    ),
+    path, ((number, serialize(row)) for number, row in enumerate(rows))
   )
