@@ -1,9 +1,13 @@
-"""``kill -9`` at any moment: the end is that of a run that was left alone."""
+"""``kill -9`` at any moment: the end is that of a run that was left alone.
+
+The short version for rankings is in ``test_stopping.py``.
+"""
 
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +20,7 @@ from mrnn_jax import checkpoint
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory, tiny_data_dir):
-  """Run training in a child; return its exit code and its seconds."""
+  """Run a task in a child; return its exit code and its seconds."""
   folder = tmp_path_factory.mktemp('server')
   root = pathlib.Path(__file__).parents[1]
   said = (folder / 'said.txt').open('w+')
@@ -101,3 +105,52 @@ def test_killed_at_25_random_moments(run, tmp_path):
   whole = tiny_run.last_state(tmp_path / 'whole')
   for workdir in tmp_path.glob('killed-*'):
     assert tiny_run.last_state(workdir) == whole
+
+
+RANKED = (
+  'retrieval_train.jsonl',
+  'recall_curve_train.csv',
+  'scores/train_images.npy',
+  'scores/train_images.json',
+  'scores/train_norm.npy',
+  'scores/train_norm.json',
+)
+
+
+def blocks_done(workdir):
+  """The blocks of both matrices that are there."""
+  states = [workdir / name for name in RANKED if name.endswith('.json')]
+  return sum(
+    json.loads(x.read_text())['blocks_done'] for x in states if x.exists()
+  )
+
+
+@pytest.mark.slow
+def test_a_ranking_killed_at_30_random_moments(run, tmp_path):
+  assert run(tmp_path / 'trained')[0] == 0
+  options = {'task': 'retrieve', 'split': 'train', 'norm_images': 40}
+  options['rank_image_block'] = 1  # Many blocks: 40 of either matrix.
+  whole = tmp_path / 'whole'
+  for workdir in (tmp_path / 'warm', whole):
+    shutil.copytree(tmp_path / 'trained', workdir)
+    code, seconds = run(workdir, **options)
+    assert code == 0
+  rng = random.Random(2014)
+  kills, rounds, between = 0, [], 0
+  while kills < 30:
+    if not rounds or code == 0:
+      rounds.append(tmp_path / f'killed-{len(rounds)}')
+      shutil.copytree(tmp_path / 'trained', rounds[-1])
+    before = blocks_done(rounds[-1])
+    delay = rng.uniform(0, seconds)
+    code, _ = run(rounds[-1], seconds=delay, **options)
+    done = blocks_done(rounds[-1])
+    assert done >= before
+    kills += code == -signal.SIGKILL
+    between += code == -signal.SIGKILL and before < done < 80
+    print(f'{delay:.2f} s: exit {code}, {done} of 80 blocks')
+  assert run(rounds[-1], **options)[0] == 0
+  print(f'{between} of {kills} came between blocks')
+  for workdir in rounds:
+    for name in RANKED:
+      assert (workdir / name).read_bytes() == (whole / name).read_bytes()

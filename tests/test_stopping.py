@@ -1,6 +1,7 @@
 """A signal at any moment: what was reached is saved, and goes on from there."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 import pytest
 import tiny_run
 
-from mrnn_jax import checkpoint, stopping, tasks, train
+from mrnn_jax import checkpoint, matrix_store, rank, stopping, tasks, train
 
 
 def test_the_first_signal_raises():
@@ -65,10 +66,10 @@ def test_a_second_signal_exits_at_once():
 
 @pytest.fixture(scope='module')
 def whole(tiny_data_dir, tmp_path_factory):
-  """An uninterrupted run: its last step, and the checksums of its state."""
+  """The workdir of an uninterrupted run."""
   workdir = tmp_path_factory.mktemp('whole')
   tasks.run(tiny_run.config(workdir, tiny_data_dir), set())
-  return tiny_run.last_state(workdir)
+  return workdir
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_stopped_and_taken_up_is_uninterrupted(
     assert f'step {step} of 16 is saved' in str(stopped.value)
   assert saved is None or step == saved
   tasks.run(config, set())
-  assert tiny_run.last_state(tmp_path) == whole
+  assert tiny_run.last_state(tmp_path) == tiny_run.last_state(whole)
 
 
 def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
@@ -116,3 +117,43 @@ def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
     checkpoints.save(tiny_run.checkpoint(4), 20.0)
     checkpoints.save(tiny_run.checkpoint(5), None)
     assert checkpoints.best_step() == 4
+
+
+def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
+  """Broken between a block and the word that it is there, and in a block."""
+  config = tiny_run.config(
+    tmp_path / 'broken', tiny_data_dir, task='retrieve', rank_image_block=5
+  )
+  left_alone = config.replace(workdir=str(tmp_path / 'whole'))
+  for workdir in (config.workdir, left_alone.workdir):
+    shutil.copytree(whole, workdir)
+  tasks.run(left_alone, set())
+
+  class Broken(BaseException):
+    pass
+
+  def break_at(call, owner, name):
+    original, calls = getattr(owner, name), []
+
+    def broken(*args, **options):
+      calls.append(1)
+      if len(calls) == call:
+        raise Broken
+      return original(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Broken):
+      patch.setattr(owner, name, broken)
+      tasks.run(config, set())
+
+  # The state is written once at the beginning, then after every block.
+  break_at(3, matrix_store.files, 'write_json')
+  break_at(2, rank._Edges, 'log_probs')
+  tasks.run(config, set())
+  for name in (
+    'retrieval.jsonl',
+    'scores/test_images.npy',
+    'scores/test_images.json',
+    'scores/test_norm.npy',
+  ):
+    ends = [tmp_path / x / name for x in ('whole', 'broken')]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
