@@ -126,6 +126,7 @@ class Bench:
     start = time.perf_counter()
     factory = look_up(task.factory)
     if self._clock is None and factory.framework == 'jax':
+      allocator.keep_freed_memory()  # As our commands do.
       self._clock = machine.CompileClock()
     before = self._compiling()
     self._work = work = factory(**task.options)
@@ -182,8 +183,6 @@ def look_up(name: str) -> Any:
 
 def _serve(connection) -> None:
   """Do in a process of its own what the other end asks for."""
-  # As our commands do; so that both have it, PyTorch too.
-  allocator.keep_freed_memory()
   bench = Bench()
   while (request := connection.recv()) is not None:
     name, args = request
