@@ -262,6 +262,8 @@ def extract(config: ExtractConfig):
   encoder = describe(network, config.resize)
   if output.exists() and not config.overwrite:
     _check_output(output, found, encoder)
+    # Of a run that was killed when all was done.
+    feature_parts.discard(output)
     print(f'{output} is there already, made of the same photos.')
     return
   batch_size = min(config.batch_size or default_batch_size(network), len(found))

@@ -24,6 +24,18 @@ def report_path(output: pathlib.Path) -> pathlib.Path:
   return output.with_name(f'{output.name}.unreadable.txt')
 
 
+def discard(output: pathlib.Path) -> None:
+  """Remove the parts of a feature file, if there are any."""
+  folder = _folder(output)
+  if folder.exists():
+    shutil.rmtree(folder)
+
+
+def _folder(output: pathlib.Path) -> pathlib.Path:
+  """Return where the parts of a feature file lie while it is made."""
+  return output.with_name(f'{output.name}.parts')
+
+
 class Parts:
   """Features saved beside the output while they are made.
 
@@ -58,7 +70,7 @@ class Parts:
     self._found = found
     self._encoder = encoder
     self._dtype = dtype
-    self._folder = output.with_name(f'{output.name}.parts')
+    self._folder = _folder(output)
     self._part_size = -(-_PART_SIZE // batch_size) * batch_size
     self._features: list[np.ndarray] = []
     self._reasons: list[str] = []
@@ -72,9 +84,13 @@ class Parts:
   def _take_up(self, plan: str):
     """Keep the parts of an earlier run if they are of the same photos."""
     path = self._folder / 'plan.txt'
-    if path.exists() and path.read_text() != plan:
-      print('The photos or the settings have changed: beginning anew.')
-      shutil.rmtree(self._folder)
+    if path.exists():
+      if path.read_text() != plan:
+        print('The photos or the settings have changed: beginning anew.')
+        discard(self._output)
+    else:
+      # Parts without a plan are what a killed run did not come to remove.
+      discard(self._output)
     try:
       files.write_text(path, plan)
     except OSError as error:
@@ -120,7 +136,7 @@ class Parts:
     pairs = zip(self._found, reasons, strict=True)
     unreadable = [(photo.id, reason) for photo, reason in pairs if reason]
     if len(unreadable) == len(self._found):
-      shutil.rmtree(self._folder)
+      discard(self._output)
       name, reason = unreadable[0]
       raise InputError(
         f'none of the {len(unreadable):,} photos can be read, the first is'
@@ -130,17 +146,22 @@ class Parts:
     report = report_path(self._output)
     if unreadable:
       lines = [f'{name}\t{reason}\n' for name, reason in unreadable]
-      files.write_text(report, ''.join(lines))
+      # In the folder first, where a killed run leaves nothing for long.
+      made = self._folder / 'unreadable.txt'
+      made.write_text(''.join(lines), encoding='utf-8')
+      made.replace(report)
     else:
       report.unlink(missing_ok=True)
+    made = self._folder / 'output.npz'
     npz.write(
-      self._output,
+      made,
       ids=np.array([x.id for x in self._found if x.id not in failed], np.str_),
       features=np.concatenate(features),
       encoder=np.array(self._encoder.name),
       weights=np.array(self._encoder.weights),
     )
-    shutil.rmtree(self._folder)
+    made.replace(self._output)
+    discard(self._output)
     return unreadable
 
 

@@ -134,3 +134,39 @@ def test_kill_between_the_two_moves_is_mended(tmp_path):
     tmp_path, 'custom', made.fingerprint, overwrite=False
   )
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path):
+  made = content()
+  path = caption_features.write(made, tmp_path)
+  left = path.parent / '1.0.0.incomplete-12345678'
+  left.mkdir()
+  (left / 'half').write_text('')
+  assert caption_features.is_there(
+    tmp_path, 'custom', made.fingerprint, overwrite=False
+  )
+  assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
+
+
+def test_names_from_data_stay_names(tmp_path):
+  """An image may be called anything; no file is called after it."""
+  names = ['../../x.jpg', '/etc/passwd', '..\\y.png', 'a/../../../z', '..']
+  raw = records.RawDataset(
+    captions={name: ['A dog'] for name in names},
+    splits={
+      'train': names[:3],
+      'validation': names[3:4],
+      'test': names[4:],
+    },
+  )
+  rows = np.eye(5, dtype=np.float32)
+  table = features.FeatureTable(names, rows, 'f.npz')
+  checked = checks.check_captions('custom', raw)
+  checked = checks.check_features(checked, raw, table)
+  made = caption_features.Content('custom', checked, table, 'f')
+  root = tmp_path / 'in' / 'here'
+  path = caption_features.write(made, root)
+  folders = {p.parent for p in tmp_path.rglob('*') if p.is_file()}
+  assert [str(folder) for folder in folders] == [str(path)]
+  source = tfds.builder_from_directory(path).as_data_source(split='train')
+  assert [r['image_id'].decode() for r in source] == names[:3]

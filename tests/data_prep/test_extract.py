@@ -143,6 +143,34 @@ def test_parts_of_other_photos_are_not_taken(
   assert features.load(output).ids == [x for x in READABLE if x != '05.png']
 
 
+def test_killed_when_all_was_done(tmp_path, folder, monkeypatch):
+  """Between writing the features and removing their parts."""
+  output = tmp_path / 'f.npz'
+  with monkeypatch.context() as patch:
+    patch.setattr(feature_parts, 'discard', lambda output: None)
+    run(folder, output)
+  parts = tmp_path / 'f.npz.parts'
+  assert parts.exists()
+  before = output.read_bytes()
+  assert run(folder, output) == 0
+  assert output.read_bytes() == before
+  assert not parts.exists()
+
+
+def test_killed_while_parts_were_removed(tmp_path, folder, monkeypatch):
+  """Their plan went first: nobody knows what they are of."""
+  output = tmp_path / 'f.npz'
+  with monkeypatch.context() as patch:
+    patch.setattr(feature_parts, 'discard', lambda output: None)
+    run(folder, output)
+  (tmp_path / 'f.npz.parts' / 'plan.txt').unlink()
+  Image.new('RGB', (9, 9), 'red').save(folder / '05.png')
+  assert run(folder, output, '--overwrite') == 0
+  whole = tmp_path / 'whole.npz'
+  run(folder, whole)
+  assert output.read_bytes() == whole.read_bytes()
+
+
 def test_an_output_that_is_there(tmp_path, folder, capsys):
   output = tmp_path / 'f.npz'
   run(folder, output)

@@ -61,9 +61,12 @@ def test_what_numpy_saves(tmp_path):
     ('object', np.array({'images': IMAGES}, object)),
   ):
     np.save(tmp_path / f'{name}.npy', value, allow_pickle=True)
-  assert plain_pickle.load_npy(files.epath.Path(tmp_path / 'object.npy'))[
-    'images'
-  ][0] == IMAGES[0]
+  assert (
+    plain_pickle.load_npy(files.epath.Path(tmp_path / 'object.npy'))['images'][
+      0
+    ]
+    == IMAGES[0]
+  )
   assert read(tmp_path / 'list.npy').captions == CAPTIONS
 
 

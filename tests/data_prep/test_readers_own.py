@@ -334,7 +334,7 @@ def test_forms_are_recognised(tmp_path, name, text, form):
 def test_unknown_and_doubtful_files(tmp_path):
   (tmp_path / 'x.txt').write_text('What is this?')
   raw = files.RawFiles(captions=str(tmp_path / 'x.txt'))
-  with pytest.raises(errors.InputError, match="What is this.*--format, one of"):
+  with pytest.raises(errors.InputError, match='What is this.*--format, one of'):
     formats.choose('mine', raw)
   with pytest.raises(errors.InputError, match=r'None of captions\.csv'):
     formats.choose('mine', files.RawFiles(str(tmp_path)))
