@@ -45,10 +45,16 @@ def scaled_tanh(x: Array) -> Array:
   return 1.7159 * jnp.tanh(x * (2.0 / 3.0))
 
 
-def recurrent_cell(kernel: Array, carry: Array, inputs: tuple[Array, Array]):
+def recurrent_cell(
+  product: Callable[[Array, Array], Array],
+  kernel: Array,
+  carry: Array,
+  inputs: tuple[Array, Array],
+):
   """Take one step of r(t) = ReLU(U_r r(t-1) + w(t)) (eq. 2).
 
   Args:
+    product: of matrices.
     kernel: [R, R] U_r, transposed: it multiplies from the right.
     carry: [B, R] r(t-1).
     inputs: w(t) as [B, R], and [B, 1] 0 where a caption starts, else 1.
@@ -57,7 +63,7 @@ def recurrent_cell(kernel: Array, carry: Array, inputs: tuple[Array, Array]):
     r(t) [B, R], twice: as the new carry and as the output.
   """
   word, keep = inputs
-  carry = nn.relu((carry * keep) @ kernel + word)
+  carry = nn.relu(product(carry * keep, kernel) + word)
   return carry, carry
 
 
@@ -125,17 +131,40 @@ def dropout(x: Array, rate: float, row_keys: Array | None, site: int) -> Array:
   return jnp.where(mask, x * (256 / kept), 0)
 
 
-def dot_general(
-  lhs: Array, rhs: Array, dimension_numbers, *unused, dtype: str, **unused_too
-) -> Array:
-  """Multiply operands of a data type, summed in float32."""
-  del unused, unused_too
-  return jax.lax.dot_general(
-    lhs.astype(dtype),
-    rhs.astype(dtype),
-    dimension_numbers,
-    preferred_element_type=jnp.float32,
-  )
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def rounded_product(x: Array, kernel: Array, dtype: str) -> Array:
+  """Multiply matrices whose numbers are rounded, summed in float32.
+
+  The gradient is made of such products too: by JAX's own rule its operands
+  would stay float32, and what it gives would be rounded, for U_r in each step
+  of the recurrence.
+
+  Args:
+    x: [..., K] float32.
+    kernel: [K, N] float32.
+    dtype: what both are rounded to, 'bfloat16'.
+
+  Returns:
+    [..., N] float32.
+  """
+  return _rounded_product(x, kernel, dtype)[0]
+
+
+def _rounded_product(x: Array, kernel: Array, dtype: str):
+  x, kernel = x.astype(dtype), kernel.astype(dtype)
+  y = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+  return y, (x, kernel)
+
+
+def _rounded_product_gradient(dtype: str, operands: tuple, gradient: Array):
+  x, kernel = operands
+  gradient = gradient.astype(dtype)
+  rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+  product = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
+  return product(gradient, kernel.T), product(rows[0].T, rows[1])
+
+
+rounded_product.defvjp(_rounded_product, _rounded_product_gradient)
 
 
 class MRNN(nn.Module):
@@ -157,9 +186,11 @@ class MRNN(nn.Module):
     recurrent_dropout: rate on r(t) as the multimodal layer reads it.
     multimodal_dropout: rate on m(t).
     image_dropout: rate on the scaled feature I.
-    readout_dtype: of the operands of the softmax layer's product, which is
-      nearly all of the work; sums and results are float32 whatever it is.
-      'bfloat16' is for inference.
+    dtype: of the operands of the layers' products, 'float32' or 'bfloat16'.
+      Parameters, sums and all between the products are float32 whatever it is:
+      so is the carry, which is rounded only where U_r multiplies it, since a
+      rounded one would take its error along from word to word.  It is no part
+      of what the model is: whoever wants another clones the model.
   """
 
   vocab_size: int
@@ -177,27 +208,31 @@ class MRNN(nn.Module):
   recurrent_dropout: float = 0.0
   multimodal_dropout: float = 0.0
   image_dropout: float = 0.0
-  readout_dtype: str = 'float32'
+  dtype: str = 'float32'
 
   def setup(self):
     """Create the layers."""
     R, M = self.recurrent_size, self.multimodal_size
+    self.product, dense = jnp.matmul, nn.Dense
+    if self.dtype != 'float32':
+      self.product = functools.partial(rounded_product, dtype=self.dtype)
+      dense = functools.partial(
+        nn.Dense,
+        dot_general=lambda x, kernel, *_, **__: self.product(x, kernel),
+      )
     self.embedding_1 = nn.Embed(self.vocab_size, self.embedding_size)
-    self.embedding_2 = nn.Dense(R, use_bias=self.embedding_bias)
+    self.embedding_2 = dense(R, use_bias=self.embedding_bias)
     self.recurrent = self.param(
       'recurrent', recurrent_init(self.recurrent_scale), (R, R)
     )
-    self.multimodal_word = nn.Dense(M, use_bias=self.multimodal_bias)
-    self.multimodal_recurrent = nn.Dense(M, use_bias=False)
+    self.multimodal_word = dense(M, use_bias=self.multimodal_bias)
+    self.multimodal_recurrent = dense(M, use_bias=False)
     if self.use_image:
-      self.multimodal_image = nn.Dense(M, use_bias=False)
+      self.multimodal_image = dense(M, use_bias=False)
       D = self.feature_size
       self.mean = self.variable('statistics', 'mean', jnp.zeros, (D,))
       self.std = self.variable('statistics', 'std', jnp.ones, (D,))
-    self.softmax = nn.Dense(
-      self.vocab_size,
-      dot_general=functools.partial(dot_general, dtype=self.readout_dtype),
-    )
+    self.softmax = dense(self.vocab_size)
 
   def __call__(self, tokens: Array, features: Array, row_keys=None) -> Array:
     """Return logits [B, T, V] of the word after each token.
@@ -219,7 +254,7 @@ class MRNN(nn.Module):
     keep = (tokens != START)[..., None].astype(words.dtype)  # [B, T, 1]
     carry = jnp.zeros((len(tokens), self.recurrent_size), words.dtype)
     _, states = jax.lax.scan(
-      functools.partial(recurrent_cell, self.recurrent),
+      functools.partial(recurrent_cell, self.product, self.recurrent),
       carry,
       (words.swapaxes(0, 1), keep.swapaxes(0, 1)),
     )
@@ -243,7 +278,9 @@ class MRNN(nn.Module):
     """
     words = self._words(tokens)
     keep = (tokens != START)[..., None].astype(words.dtype)
-    carry, states = recurrent_cell(self.recurrent, carry, (words, keep))
+    carry, states = recurrent_cell(
+      self.product, self.recurrent, carry, (words, keep)
+    )
     return carry, self.multimodal_word(words) + self.multimodal_recurrent(
       states
     )

@@ -139,7 +139,8 @@ class Ranker:
     if dtype == 'auto':
       on_cpu = devices[0].platform == 'cpu'
       dtype = 'float32' if on_cpu else 'bfloat16'
-    model = model.clone(readout_dtype=dtype)
+    # The readout is nearly all of the work; what it starts from stays exact.
+    readout = model.clone(dtype=dtype)
     self.tiling = f'{image_block} x {tile_rows} {dtype}'
     self._devices = devices
     self._image_block = image_block
@@ -148,7 +149,8 @@ class Ranker:
     self._variables = parallel.replicate(variables, devices)
 
     def apply(variables, *args, method):
-      return model.apply(variables, *args, method=method)
+      part = readout if method == 'readout' else model
+      return part.apply(variables, *args, method=method)
 
     # The same prefixes and images on every device: each then has all that its
     # tiles need.

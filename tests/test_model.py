@@ -188,3 +188,44 @@ def test_random_recurrent_init():
   np.testing.assert_array_equal(
     variables['params']['recurrent'], 0.5 * np.eye(256)
   )
+
+
+def test_rounded_products_change_little_and_keep_float32():
+  """bfloat16 has 8 bits: an error of 2^-9 in an operand."""
+  model, variables = make()
+  rounded = model.clone(dtype='bfloat16')
+  tokens = np.asarray([[START, 4, 9, 3, START, 7, 7, 10]])
+  features = np.random.default_rng(2).normal(size=(1, 2, 7))
+
+  def results(model):
+    def loss(params):
+      logits = model.apply({**variables, 'params': params}, tokens, features)
+      cost = jax.nn.logsumexp(logits, axis=-1).sum() - logits[..., 3].sum()
+      return cost, logits
+
+    return jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
+
+  exact, near = results(model), results(rounded)
+  for x, y in zip(*map(jax.tree.leaves, (exact, near)), strict=True):
+    assert y.dtype == np.float32
+    scale = np.abs(x).max()
+    np.testing.assert_allclose(y, x, atol=0.05 * scale)
+    assert (x != y).any()
+
+
+def test_the_gradient_of_a_rounded_product():
+  rng = np.random.default_rng(0)
+  # What bfloat16 holds exactly.
+  x, kernel, g = (
+    rng.integers(-8, 9, shape).astype(np.float32) / 8
+    for shape in ((2, 3, 4), (4, 5), (2, 3, 5))
+  )
+  product, pull = jax.vjp(
+    lambda x, kernel: model_lib.rounded_product(x, kernel, 'bfloat16'),
+    x,
+    kernel,
+  )
+  np.testing.assert_array_equal(product, x @ kernel)
+  dx, dkernel = pull(g)
+  np.testing.assert_array_equal(dx, g @ kernel.T)
+  np.testing.assert_array_equal(dkernel, np.einsum('abk,abn->kn', x, g))
