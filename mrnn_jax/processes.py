@@ -208,9 +208,7 @@ def joined(
   if jax.process_count() == 1:
     yield
     return
-  if jax.process_index():
-    # Not sys.stdout alone: libraries in C++ write there too.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+  _take_stdout()
   threading.Thread(target=_watch, daemon=True).start()
   try:
     yield
@@ -243,6 +241,25 @@ def _connect(place: Place) -> None:
       f'({str(error).splitlines()[0]}): see that all are started, and that '
       'they reach that address.'
     ) from error
+
+
+def _take_stdout() -> None:
+  """Leave stdout to what process 0 prints in Python.
+
+  Gloo in C++ writes there too, which a reader of results must not see.
+  """
+  if jax.process_index():
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return
+  sys.stdout.flush()
+  sys.stdout = open(  # noqa: SIM115  (until the process ends)
+    os.dup(1),
+    'w',
+    buffering=1,  # A line is out before whatever ends the process.
+    encoding=sys.stdout.encoding,
+    errors=sys.stdout.errors,
+  )
+  os.dup2(2, 1)
 
 
 def _get(key: str) -> str | None:

@@ -1,8 +1,8 @@
 """Runs training in children that may be killed, without importing each time.
 
 A line of JSON on stdin is a run: ``data_dir``, ``workdir``, other settings, and
-when to kill it: after ``seconds``, or ``at`` a moment.  A line on stdout says
-how it ended.
+when to kill it: after ``seconds``, ``at`` a moment, or so many ``seconds`` after
+a ``block`` of a ranking is there.  A line on stdout says how it ended.
 """
 
 import json
@@ -17,7 +17,7 @@ import tensorboardX  # noqa: F401
 import tensorflow_datasets  # noqa: F401
 import tiny_run
 
-from mrnn_jax import checkpoint, tasks, train
+from mrnn_jax import checkpoint, matrix_store, tasks, train
 
 
 def kill() -> None:
@@ -61,11 +61,26 @@ def kill_at(moment: str) -> None:
   setattr(owner, name, patched)
 
 
+def kill_after_block(number: int, seconds: float) -> None:
+  """Patch ranking so that it is killed after its block of that number."""
+  original, calls = matrix_store._File.put, []
+
+  def put(*args):
+    original(*args)
+    calls.append(1)
+    if len(calls) == number:
+      kill_later(seconds)
+
+  matrix_store._File.put = put
+
+
 def run(order: dict) -> None:
   moment, seconds = order.pop('at', None), order.pop('seconds', None)
   if moment:
     kill_at(moment)
-  if seconds is not None:
+  if block := order.pop('block', None):
+    kill_after_block(block, seconds)
+  elif seconds is not None:
     kill_later(seconds)
   tasks.run(tiny_run.config(**order), set())
 

@@ -142,13 +142,16 @@ def test_a_ranking_killed_at_30_random_moments(run, tmp_path):
       rounds.append(tmp_path / f'killed-{len(rounds)}')
       shutil.copytree(tmp_path / 'trained', rounds[-1])
     before = blocks_done(rounds[-1])
-    delay = rng.uniform(0, seconds)
-    code, _ = run(rounds[-1], seconds=delay, **options)
+    # Anywhere, or while blocks come; a block takes some hundredths of a second.
+    when = {'seconds': rng.uniform(0, seconds)}
+    if rng.random() < 0.7:
+      when = {'block': rng.randrange(1, 25), 'seconds': rng.uniform(0, 0.05)}
+    code, _ = run(rounds[-1], **when, **options)
     done = blocks_done(rounds[-1])
     assert done >= before
     kills += code == -signal.SIGKILL
     between += code == -signal.SIGKILL and before < done < 80
-    print(f'{delay:.2f} s: exit {code}, {done} of 80 blocks')
+    print(f'{when}: exit {code}, {done} of 80 blocks')
   assert run(rounds[-1], **options)[0] == 0
   print(f'{between} of {kills} came between blocks')
   for workdir in rounds:
