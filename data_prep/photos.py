@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from data_prep.readers import files
 from mrnn_jax.errors import InputError
 
 SUFFIXES = (
@@ -30,6 +31,8 @@ RESIZES = ('squash', 'center_crop')
 _CROP_PADDING = 32
 # Beyond that, a small file can fill the memory.
 MAX_PIXELS = 90_000_000
+MAX_BYTES = 1 << 29
+_MAX_LIST_BYTES = 1 << 28
 _TOO_LARGE = f'more than {MAX_PIXELS:,} pixels'
 # Photos that wait decoded: so many are read while a batch is computed.
 _AHEAD = 64
@@ -90,10 +93,26 @@ def find_all(images: str) -> list[Photo]:
       ' text file with one path a line.'
     )
   counts = collections.Counter(photo.id for photo in found)
+  for photo in found:
+    _check_name(photo.id)
   name, count = counts.most_common(1)[0]
   if count > 1:
     raise InputError(f'{images} has {name!r} {count} times: name it once.')
   return found
+
+
+def _check_name(name: str) -> None:
+  """Refuse a name that cannot be written into a list of names.
+
+  Raises:
+    InputError: it is not UTF-8, or has control characters.
+  """
+  # What no encoding could read stands in it as lone surrogates.
+  if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name):
+    raise InputError(
+      f'{files.shorten(ascii(name))} is no name for a photo: rename it without'
+      ' control characters, in UTF-8.'
+    )
 
 
 def _find(images: str) -> list[Photo]:
@@ -113,12 +132,20 @@ def _find(images: str) -> list[Photo]:
 def _lines(path: pathlib.Path) -> list[str]:
   """Return the lines of a list of photos that are not blank."""
   try:
-    text = path.read_text(encoding='utf-8-sig')
+    with path.open('rb') as file:
+      data = file.read(_MAX_LIST_BYTES + 1)
   except OSError as error:
     raise InputError(
       f'{path} cannot be read ({error.strerror}): name a folder of photos, a'
       ' photo, or a text file with one path a line.'
     ) from error
+  if len(data) > _MAX_LIST_BYTES:
+    raise InputError(
+      f'{path} is larger than {_MAX_LIST_BYTES >> 20} MB: name a folder of'
+      ' photos, or a text file with one path a line.'
+    )
+  try:
+    text = data.decode('utf-8-sig')
   except UnicodeDecodeError as error:
     raise InputError(
       f'{path} is neither a photo nor a text file with one path a line.'
@@ -147,11 +174,13 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
   """
   try:
     with open(path, 'rb') as file:
-      data = file.read()
+      data = file.read(MAX_BYTES + 1)
   except OSError as error:
     raise PhotoError(error.strerror or str(error)) from error
   if not data:
     raise PhotoError('the file is empty')
+  if len(data) > MAX_BYTES:
+    raise PhotoError(f'more than {MAX_BYTES >> 20} MB')
   try:
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
       if image.width * image.height > MAX_PIXELS:

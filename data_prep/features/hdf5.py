@@ -14,6 +14,7 @@ import numpy as np
 from data_prep import progress
 from data_prep.features import names
 from data_prep.features.table import Encoder, FeatureTable
+from data_prep.readers import files
 from mrnn_jax import errors
 
 _FEATURES = ('features', 'feats', 'feature', 'image_features')
@@ -44,7 +45,7 @@ def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
       ids = names.find(path, ids_path)
     else:
       names.refuse(path, ids_path)
-      ids = names.as_names(np.asarray(inside[()]), str(path))
+      ids = names.as_names(np.asarray(read(path, inside)), str(path))
     features = names.images_first(read(path, matrix), len(ids))
   return FeatureTable(ids, features, str(path), encoder)
 
@@ -83,15 +84,22 @@ def read(path: epath.Path, data: Any) -> np.ndarray:
   Raises:
     InputError: its numbers lie in another file.
   """
-  if data.external or data.is_virtual:
-    raise errors.InputError(
-      f'{path} keeps {data.name} in other files: save it in one file.'
-    )
+  _check(path, data)
   local, offset = os.fspath(path), data.id.get_offset()
   # Only numbers, and only as they stand there: None if packed or in chunks.
   if offset is not None and data.dtype.kind == 'f' and os.path.exists(local):
     return np.memmap(local, data.dtype, 'r', offset, data.shape)
   return data[()]
+
+
+def _check(path: epath.Path, data: Any) -> None:
+  """Refuse a dataset in another file, or one that would fill the memory."""
+  if data.external or data.is_virtual:
+    raise errors.InputError(
+      f'{path} keeps {data.name} in other files: save it in one file.'
+    )
+  # A dataset of any size takes no room in the file until it is written.
+  files.check_packing(path, data.nbytes, data.id.get_storage_size())
 
 
 def _one_for_each(
@@ -100,8 +108,7 @@ def _one_for_each(
   """Read one dataset [D] (or [1, D]) for each image."""
   if not found:
     raise errors.InputError(
-      f'{path} holds no dataset: save "features" [images, dimension] and'
-      ' "ids".'
+      f'{path} holds no dataset: save "features" [images, dimension] and "ids".'
     )
   first = next(iter(found.values()))
   features = None
@@ -113,6 +120,8 @@ def _one_for_each(
         f' {name!r} is {data.dtype} of shape {data.shape}.'
       )
     if features is None:
+      size = len(found) * data.nbytes
+      files.check_packing(path, size, path.stat().length)
       features = np.empty((len(found), data.size), data.dtype)
     if data.size != features.shape[1]:
       raise errors.InputError(
@@ -120,5 +129,6 @@ def _one_for_each(
         f' {features.shape[1]:,} for {next(iter(found))!r}: save all features'
         ' alike.'
       )
+    _check(path, data)
     features[row] = np.reshape(data[()], -1)
   return FeatureTable(list(found), features, str(path), encoder)

@@ -15,6 +15,8 @@ import zlib
 from etils import epath
 import numpy as np
 
+from data_prep.readers import files
+
 _HEADER = 128
 _MATRIX, _PACKED = 14, 15
 _TYPES = {
@@ -196,6 +198,7 @@ def _num_bytes(variable: Variable) -> int:
 
 def _unpack(path: epath.Path, variable: Variable) -> np.ndarray:
   """Return the numbers of a packed element, with little memory besides."""
+  files.check_packing(path, _num_bytes(variable), variable.size)
   target = np.empty(_num_bytes(variable), np.uint8)
   unpacker = zlib.decompressobj()
   skip, filled = variable.numbers, 0

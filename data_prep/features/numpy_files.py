@@ -26,6 +26,12 @@ def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
           f' {", ".join(archive.files) or "nothing"}): save it with'
           ' np.savez(file, ids=..., features=...).'
         )
+    entries = archive.zip.infolist()
+    files.check_packing(
+      path,
+      sum(entry.file_size for entry in entries),
+      sum(entry.compress_size for entry in entries),
+    )
     encoder = Encoder(
       **{
         field: names.text(archive[entry].reshape(-1)[0])

@@ -42,7 +42,14 @@ COMMON_LISTS = {
 # Beyond these a file is not what it is given as, or nothing good will come of
 # reading it: all captions of COCO are 0.1 GB.
 MAX_FILE_BYTES = 2 * 2**30
+MAX_NAME = 1_000
 MAX_LINE_BYTES = 10 * 2**20
+# Each takes sixty bytes or more in memory, and as few as two in the file; those
+# of COCO's captions are a tenth of this.
+MAX_JSON_VALUES = 50_000_000
+# What is packed to less is made to fill the memory; small files may be.
+MAX_PACKING = 100
+_SMALL_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +241,29 @@ def read_bytes(path: epath.Path) -> bytes:
   return data
 
 
+def is_packed_too_well(size: int, packed: int) -> bool:
+  """Whether content of a size is large, and made to be: see MAX_PACKING."""
+  return size > max(_SMALL_BYTES, MAX_PACKING * packed)
+
+
+def check_packing(path: epath.PathLike, size: int, packed: int) -> None:
+  """Refuse content that takes far more memory than the file has bytes.
+
+  Args:
+    path: the file.
+    size: of the content in memory, in bytes.
+    packed: of the content in the file.
+
+  Raises:
+    InputError: it is more than ``MAX_PACKING`` times as large, and large.
+  """
+  if is_packed_too_well(size, packed):
+    raise errors.InputError(
+      f'{path} would become {size / 2**30:,.0f} GB of {packed:,} bytes, more'
+      f' than {MAX_PACKING} times as much: save it again without compression.'
+    )
+
+
 def read_lines(path: epath.Path) -> Iterator[tuple[int, str]]:
   """Yield the lines of a UTF-8 file with their numbers, ends included.
 
@@ -286,6 +316,11 @@ def read_json(path: epath.Path) -> dict[str, Any]:
 
 def parse_json(text: str, source: str, line: int = 1) -> Any:
   """Parse JSON; ``line`` is the number of the first line, for messages."""
+  if sum(text.count(c) for c in '[{,') > MAX_JSON_VALUES:
+    raise errors.InputError(
+      f'{source}:{line} is JSON of more than {MAX_JSON_VALUES:,} values: give a'
+      ' file of captions, or split it.'
+    )
   try:
     return json.loads(text)
   except json.JSONDecodeError as error:
@@ -328,7 +363,7 @@ def read_list(path: epath.Path) -> list[str]:
   names = []
   for number, line in enumerate(read_text(path).split('\n'), start=1):
     name = line.strip()
-    if '\t' in name or '\0' in name:
+    if '\t' in name or '\0' in name or len(name) > MAX_NAME:
       raise errors.InputError(
         f'{path}:{number} is not the name of one image: give a file with one'
         ' image name a line.'

@@ -7,7 +7,7 @@ have the same form, as ``captions.token``.
 import re
 
 from data_prep import records
-from data_prep.readers import files, splits
+from data_prep.readers import files, gather, splits
 from mrnn_jax import errors
 
 USUAL = ('captions.token', 'captions.txt')
@@ -112,7 +112,9 @@ def parse_captions(
         f'{source}:{number} is not "name.jpg#0<TAB>caption" but'
         f' {files.shorten(line)}: correct the line or the file given.'
       )
-    name, index = match[1].strip(), match[2]
+    where = f'{source}:{number}'
+    name, index = gather.as_name(match[1], where), match[2]
+    gather.check_length(caption, where)
     image_id = spelled.setdefault(records.image_key(name), name)
     if image_id != name:
       respelled.append(name)

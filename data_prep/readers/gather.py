@@ -9,7 +9,6 @@ from mrnn_jax import errors
 
 # A sentence beyond this is no caption but a mistake in the file.
 MAX_CAPTION = 10_000
-_MAX_NAME = 1_000
 
 
 class Gatherer:
@@ -110,7 +109,7 @@ def as_name(value: Any, where: str) -> str:
   name = value.strip()
   if (
     not records.image_key(name)
-    or len(name) > _MAX_NAME
+    or len(name) > files.MAX_NAME
     or any(ord(c) < 32 for c in name)
     or not _encodable(name)
   ):
@@ -127,17 +126,26 @@ def _as_caption(value: Any, where: str) -> str:
     raise errors.InputError(
       f'{where} has a caption that is no text: write it as a string.'
     )
-  if len(value) > MAX_CAPTION:
-    raise errors.InputError(
-      f'{where} has a caption of {len(value):,} characters'
-      f' ({files.shorten(value)}): at most {MAX_CAPTION:,} will do.'
-    )
+  check_length(value, where)
   if not _encodable(value):
     raise errors.InputError(
       f'{where} has half a character in {ascii(value[:40])}: correct the'
       ' escapes of the file.'
     )
   return ' '.join(value.split())
+
+
+def check_length(caption: str, where: str) -> None:
+  """Refuse a sentence that is longer than any.
+
+  Raises:
+    InputError: it is.
+  """
+  if len(caption) > MAX_CAPTION:
+    raise errors.InputError(
+      f'{where} has a caption of {len(caption):,} characters'
+      f' ({files.shorten(caption)}): at most {MAX_CAPTION:,} will do.'
+    )
 
 
 def _encodable(text: str) -> bool:

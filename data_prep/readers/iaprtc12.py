@@ -14,14 +14,12 @@ import re
 from etils import epath
 
 from data_prep import records
-from data_prep.readers import files
+from data_prep.readers import files, gather
 from mrnn_jax import errors
 
 NUM_VALIDATION = 1000
 
-_DESCRIPTION = re.compile(
-  r'<DESCRIPTION>(.*?)</DESCRIPTION>', re.IGNORECASE | re.DOTALL
-)
+_BEGIN, _END = '<description>', '</description>'
 _TREES = (
   'annotations_complete_eng',
   'annotations',
@@ -105,15 +103,26 @@ def parse_description(text: str, source: str) -> list[str]:
   Raises:
     InputError: there is no DESCRIPTION.
   """
-  match = _DESCRIPTION.search(text)
-  if not match:
+  # Latin-1 is as long in small letters.
+  small = text.lower()
+  begin = small.find(_BEGIN) + len(_BEGIN)
+  end = small.find(_END, begin)
+  if begin < len(_BEGIN) or end < 0:
     line = text.count('\n') + 1
     raise errors.InputError(
       f'{source}:{line} ends without a <DESCRIPTION> ... </DESCRIPTION>: it is'
       ' no annotation of IAPR TC-12, or cut short.'
     )
   # Unescaped before it is split: '&amp;' carries a semicolon of its own.
-  parts = html.unescape(match[1]).split(';')
+  try:
+    parts = html.unescape(text[begin:end]).split(';')
+  except ValueError as error:  # A number of 5,000 digits.
+    raise errors.InputError(
+      f'{source} has a character that cannot be read'
+      f' ({files.first_line(error)}): correct it.'
+    ) from error
+  for part in parts:
+    gather.check_length(part, source)
   return [' '.join(part.split()) for part in parts if part.strip()]
 
 

@@ -8,7 +8,10 @@ import zipfile
 
 import numpy as np
 
-_MAX_HEADER = 100_000_000
+from data_prep.readers import files
+
+# Ten thousand tensors; JSON takes many times its size in memory.
+_MAX_HEADER = 1 << 24
 # What safetensors calls a dtype; all values are little-endian.
 _DTYPES = {
   'F64': '<f8',
@@ -58,11 +61,16 @@ def read_safetensors(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     UnusableError: the header does not fit the file.
   """
   header_size = int.from_bytes(file.read(8), 'little')
-  if header_size > min(_MAX_HEADER, size - 8):
+  if header_size > size - 8:
     raise UnusableError('is cut off: fetch it again')
+  if header_size > _MAX_HEADER:
+    raise UnusableError(
+      f'has a header of {header_size:,} bytes, more than any network needs'
+      f' ({_MAX_HEADER:,}): refused'
+    )
   header = json.loads(file.read(header_size))
   begin = 8 + header_size
-  tensors = {}
+  tensors, total = {}, 0
   for name, entry in header.items():
     if name == '__metadata__':
       continue
@@ -81,6 +89,10 @@ def read_safetensors(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
       )
     if begin + last > size:
       raise UnusableError('is cut off: fetch it again')
+    # Names for the same values again and again would fill the memory.
+    total += last - first
+    if total > size:
+      raise UnusableError('holds values twice: fetch it again')
     file.seek(begin + first)
     values = from_bytes(file.read(last - first), _DTYPES[kind], kind == 'BF16')
     tensors[name] = values.reshape(shape)
@@ -96,6 +108,13 @@ def read_npz(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   Raises:
     UnusableError: an array holds objects, which only pickle could read.
   """
+  entries = archive.infolist()
+  size = sum(entry.file_size for entry in entries)
+  if files.is_packed_too_well(size, sum(x.compress_size for x in entries)):
+    raise UnusableError(
+      f'would become {size >> 20:,} MB, more than {files.MAX_PACKING} times'
+      ' its size: save it without compression'
+    )
   tensors = {}
   for name in archive.namelist():
     data = io.BytesIO(archive.read(name))
