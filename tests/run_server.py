@@ -1,8 +1,8 @@
 """Runs training in children that may be killed, without importing each time.
 
 A line of JSON on stdin is a run: ``data_dir``, ``workdir``, other settings, and
-when to kill it: after ``seconds``, ``at`` a moment, or so many ``seconds`` after
-a ``block`` of a ranking is there.  A line on stdout says how it ended.
+when to kill it: after ``seconds``, ``at`` a moment, or ``seconds`` after a
+``block`` of a ranking is there.  A line on stdout says how it ended.
 """
 
 import json
