@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+from mrnn_jax import profiling
 from mrnn_jax.errors import InputError
 
 TASKS = (
@@ -214,6 +215,14 @@ class Config:
   num_buckets: int = _flag(
     'training', 4, 'Row lengths (compiled shapes) at most.', low=1, high=8
   )
+  compute_dtype: str = _flag(
+    'training',
+    'float32',
+    "Operands of the training step's products; parameters, sums, softmax and "
+    'cost are float32. bfloat16 is for GPU and TPU: on CPUs it is slower. What '
+    'is measured is computed in float32 (but see rank_dtype).',
+    choices=('float32', 'bfloat16'),
+  )
   # Generation.
   beam_size: int = _flag(
     'generation', 3, 'Beam width; 1: the most probable word each time.', low=1
@@ -415,6 +424,14 @@ class Config:
     'Which of them this one is, from 0; -1: as they tell.',
     low=-1,
   )
+  accumulate_steps: int = _flag(
+    'machine',
+    1,
+    'Parts that a device works through its rows of a batch in, one after '
+    'another: the same step but for rounding, in so many times less memory.',
+    low=1,
+    high=4096,
+  )
   eval_batch_size: int = _flag(
     'machine', 200, 'Captions or images a step outside training.', low=1
   )
@@ -437,10 +454,30 @@ class Config:
   compilation_cache: bool = _flag(
     'machine', True, "Keep compiled programs in the user's cache folder."
   )
+  deterministic: bool = _flag(
+    'machine',
+    False,
+    'Have GPUs give the same bits in every run, at some cost of speed; CPUs '
+    'and TPUs do anyhow.',
+  )
+  profile_steps: str = _flag(
+    'machine',
+    '',
+    'A:B: write a JAX profile of the training steps A to B to profile/ in the '
+    'workdir.',
+  )
+  log_level: str = _flag(
+    'machine',
+    'info',
+    'warning: results and warnings alone; info: progress too; debug: also what '
+    'JAX, Orbax and other libraries log. log.jsonl has all in any case.',
+    choices=('warning', 'info', 'debug'),
+  )
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
       _check(field, getattr(self, field.name))
+    profiling.parse_steps(self.profile_steps)
     if self.nbest > self.beam_size and not self.sample:
       raise InputError(
         f'--nbest={self.nbest} asks for more captions than '

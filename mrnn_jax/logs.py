@@ -1,20 +1,48 @@
 """What a training run tells: lines, log.jsonl, TensorBoard, a loss curve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
+import logging
 import math
 import sys
 import time
 from typing import Any
 
+from absl import logging as absl_logging
 from etils import epath
 import jax
 import numpy as np
 
+from mrnn_jax import run_times
 from mrnn_jax.errors import InputError
 
+# Warnings and results alone; progress too; what the libraries log too.
+LEVELS = ('warning', 'info', 'debug')
 LOG_FILE = 'log.jsonl'
 CURVE_FILE = 'loss.png'
+_level = 'info'
+
+
+def set_level(level: str) -> None:
+  """Choose how much is told, one of ``LEVELS``, on all but log.jsonl."""
+  global _level
+  _level = level
+  if level == 'debug':
+    jax.config.update('jax_logging_level', 'DEBUG')
+    absl_logging.set_verbosity(absl_logging.DEBUG)
+    for quieted in list(logging.getLogger('absl').filters):
+      logging.getLogger('absl').removeFilter(quieted)
+
+
+def tells() -> bool:
+  """Say whether this process tells of progress."""
+  return _level != 'warning' and jax.process_index() == 0
+
+
+def say(text: str) -> None:
+  """Print a line of progress, at once."""
+  if tells():
+    print(text, flush=True)
 
 
 def format_seconds(seconds: float) -> str:
@@ -55,7 +83,7 @@ class Progress:
   def __init__(self, what: str, unit: str, every: float = 10.0):
     """Tell about ``what``, at most every so many seconds."""
     self._what, self._unit, self._every = what, unit, every
-    self._tells = jax.process_index() == 0
+    self._tells = tells()
     self._begin = self._last = time.monotonic()
     self._first: int | None = None
     self._first_time = self._begin
@@ -95,7 +123,10 @@ class Progress:
 
 
 class Log:
-  """The log of a run; every process may call it, the first one writes."""
+  """The log of a run; every process may call it, the first one writes.
+
+  As a context it gives a sign of life each minute in which no line comes.
+  """
 
   def __init__(
     self,
@@ -104,15 +135,31 @@ class Log:
     total_steps: int,
     steps_per_epoch: int,
     every: int,
+    clock: run_times.Clock | None = None,
+    devices: Sequence[Any] = (),
   ):
-    """Open the log at step ``start``; later lines of a lost run go."""
+    """Open the log at step ``start``; later lines of a lost run go.
+
+    Args:
+      workdir: of the run.
+      start: steps that are taken.
+      total_steps: of the run.
+      steps_per_epoch: of the run.
+      every: steps from line to line.
+      clock: of the run.
+      devices: whose memory is told of.
+    """
     self._workdir = epath.Path(workdir).expanduser()
     self._total, self._per_epoch = total_steps, steps_per_epoch
     self._every = every
     self._writes = jax.process_index() == 0
-    self._start, self._begin = start, time.monotonic()
-    self._bits = self._words = 0.0
+    self._start = self._step = start
+    self._begin = time.monotonic()
+    self._bits = self._words = self._all_words = 0.0
     self._since = self._begin
+    self._clock, self._devices = clock or run_times.Clock(), devices
+    self._times = run_times.StepTimes(self._clock)
+    self._heartbeat = run_times.Heartbeat(self._sign_of_life)
     self._lines: list[dict[str, Any]] = []
     self._board = None
     if self._writes:
@@ -124,6 +171,17 @@ class Log:
       ]
       self._rewrite()
       self._board = SummaryWriter(str(self._workdir), purge_step=start)
+
+  def __enter__(self) -> 'Log':
+    if tells():
+      self._heartbeat.__enter__()
+    return self
+
+  def __exit__(self, *unused: Any) -> None:
+    if tells():
+      self._heartbeat.__exit__()
+    if self._board is not None:
+      self._board.close()
 
   def step(
     self, step: int, metrics: Mapping[str, jax.Array], learning_rate: float
@@ -137,6 +195,8 @@ class Log:
       float(np.asarray(metrics[name].addressable_data(0))[0])
       for name in ('cost', 'gradient_norm', 'bits', 'words')
     )
+    self._times.end()
+    self._step = step
     if not (math.isfinite(cost) and math.isfinite(norm)):
       raise InputError(
         f'step {step}: the cost is {cost}, the norm of its gradient {norm}; '
@@ -145,8 +205,15 @@ class Log:
       )
     self._bits += bits
     self._words += words
-    if step % self._every and step != self._total:
-      return
+    self._all_words += words
+    if step % self._every == 0 or step == self._total:
+      with self._clock.during('log'):
+        self._training(step, cost, norm, learning_rate)
+
+  def _training(
+    self, step: int, cost: float, norm: float, learning_rate: float
+  ) -> None:
+    """Tell of the steps since the last such line."""
     now = time.monotonic()
     rate = self._words / max(now - self._since, 1e-9)
     left = (self._total - step) * (now - self._begin) / (step - self._start)
@@ -164,6 +231,8 @@ class Log:
         'gradient_norm': norm,
         'learning_rate': learning_rate,
         'words_per_second': rate,
+        **self._times.percentiles(),
+        **run_times.device_memory(self._devices),
       }
     )
     self._bits = self._words = 0.0
@@ -171,34 +240,62 @@ class Log:
 
   def validation(self, step: int, perplexity: float, best: float) -> None:
     """Take in a validation."""
-    mark = '  (best)' if perplexity <= best else f'  (best {best:.2f})'
-    self._say(
-      f'{self._where(step)}  validation perplexity {perplexity:.2f}{mark}'
-    )
-    self._write(
-      {
-        'step': step,
-        'epoch': step / self._per_epoch,
-        'validation_perplexity': perplexity,
-      }
-    )
-    if self._writes:
-      draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
+    with self._clock.during('log'):
+      mark = '  (best)' if perplexity <= best else f'  (best {best:.2f})'
+      self._say(
+        f'{self._where(step)}  validation perplexity {perplexity:.2f}{mark}'
+      )
+      self._write(
+        {
+          'step': step,
+          'epoch': step / self._per_epoch,
+          'validation_perplexity': perplexity,
+        }
+      )
+      if self._writes:
+        draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
     self._since = time.monotonic()
 
-  def close(self, text: str = '') -> None:
-    """Say how the run ended, if nobody else does."""
-    if text:
-      self._say(f'{text}; {format_seconds(time.monotonic() - self._begin)}')
-    if self._board is not None:
-      self._board.close()
+  def close(self, end: str) -> None:
+    """Say how the run ended and what it took; keep that in the workdir.
+
+    Args:
+      end: how.
+    """
+    if not self._writes or self._step == self._start:
+      return
+    seconds = self._clock.seconds()
+    entry = {
+      'end': end,
+      'first_step': self._start + 1,
+      'last_step': self._step,
+      'devices': len(self._devices) * jax.process_count(),
+      'total_seconds': round(sum(seconds.values()), 3),
+      'seconds': {name: round(value, 3) for name, value in seconds.items()},
+      'words': int(self._all_words),
+      'words_per_second': self._all_words
+      / max(seconds['steps'] + seconds['data'], 1e-9),
+      **self._times.percentiles(all_steps=True),
+      **run_times.device_memory(self._devices),
+    }
+    run_times.write_summary(self._workdir, entry, self._start)
+    print(f'{end}; {format_seconds(entry["total_seconds"])}')
+    print(run_times.format_summary(entry), flush=True)
 
   def _where(self, step: int) -> str:
     return f'epoch {step / self._per_epoch:6.2f}  step {step:6d}/{self._total}'
 
   def _say(self, text: str) -> None:
     if self._writes:
-      print(text, flush=True)
+      say(text)
+      self._heartbeat.heard()
+
+  def _sign_of_life(self, silence: float) -> str:
+    doing = run_times.PHASES[self._clock.phase]
+    return (
+      f'{self._where(self._step)}  {doing} (no other line for '
+      f'{format_seconds(silence)})'
+    )
 
   def _write(self, line: dict[str, Any]) -> None:
     if not self._writes:

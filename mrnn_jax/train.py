@@ -1,12 +1,9 @@
-"""Training: the cost (eq. 6), the step, and the loop."""
+"""Training: the loop around the step, from a checkpoint on or from nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax
 import jax
-import jax.numpy as jnp
-import optax
 
 from mrnn_jax import checkpoint as checkpoint_lib
 from mrnn_jax import (
@@ -15,132 +12,19 @@ from mrnn_jax import (
   optimizers,
   parallel,
   run_record,
+  run_times,
   stopping,
 )
 from mrnn_jax import model as model_lib
 from mrnn_jax.config import Config
-from mrnn_jax.logs import Log
-from mrnn_jax.score import Scorer, log2_probabilities, perplexities
-from mrnn_jax.vocabulary import PAD, Vocabulary
-
-Array = jax.Array
-Metrics = dict[str, Array]
+from mrnn_jax.logs import Log, say
+from mrnn_jax.profiling import Profiler
+from mrnn_jax.score import Scorer, perplexities
+from mrnn_jax.train_step import TrainState, compile_train_step, create_state
+from mrnn_jax.vocabulary import Vocabulary
 
 # Training images that every model takes along to estimate P(w) with.
 MAX_NORM_IMAGES = 1000
-
-
-@flax.struct.dataclass
-class TrainState:
-  """What a step changes.
-
-  Attributes:
-    step: () int32, steps taken.
-    params: the model's parameters, float32.
-    opt_state: the optimizer's state.
-    key: a typed PRNG key; step n uses fold_in(key, n).
-    learning_rate_scale: () float32, what the plateau schedule has left.
-  """
-
-  step: Array
-  params: Any
-  opt_state: Any
-  key: Array
-  learning_rate_scale: Array
-
-
-def squared_norm(tree: Any) -> Array:
-  """Return the sum of squares of all leaves, the ||theta||^2 of eq. 6."""
-  return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree))
-
-
-def train_step(
-  state: TrainState,
-  statistics: Any,
-  batch: Mapping[str, Array],
-  *,
-  model: model_lib.MRNN,
-  optimizer: optax.GradientTransformation,
-  words_per_batch: float,
-  l2: float,
-) -> tuple[TrainState, Metrics]:
-  """Take one step; runs on every device, on its rows of the batch.
-
-  The cost is eq. 6 in bits, the sum over the batch's target words divided by
-  the expected number of them, so that every word of the training set weighs
-  the same.
-
-  Args:
-    state: replicated.
-    statistics: of the features, replicated.
-    batch: tokens, targets [B, T] and features [B, G, D] of this device.
-    model: the model.
-    optimizer: what ``create_optimizer`` returns.
-    words_per_batch: expected target words of a whole batch.
-    l2: lambda.
-
-  Returns:
-    The new state, and sums over all devices: bits, words, and the whole cost
-    and the gradient's norm.
-  """
-  rows = parallel.row_numbers(len(batch['tokens']))
-  step_key = jax.random.fold_in(state.key, state.step)
-  row_keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(rows)
-
-  def bits_of(params):
-    logits = model.apply(
-      {'params': params, 'statistics': statistics},
-      batch['tokens'],
-      batch['features'],
-      row_keys,
-    )
-    return -log2_probabilities(logits, batch['targets']).sum()
-
-  bits, gradient = jax.value_and_grad(bits_of)(state.params)
-  words = (batch['targets'] != PAD).sum()
-  bits, words, gradient = parallel.add((bits, words, gradient))
-  gradient = jax.tree.map(
-    lambda g, p: g / words_per_batch + 2 * l2 * p, gradient, state.params
-  )
-  updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
-  new_state = state.replace(
-    step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
-    opt_state=opt_state,
-  )
-  return new_state, {
-    'bits': bits,
-    'words': words,
-    'cost': bits / words_per_batch + l2 * squared_norm(state.params),
-    'gradient_norm': jnp.sqrt(squared_norm(gradient)),
-  }
-
-
-def create_state(
-  variables: model_lib.Variables,
-  optimizer: optax.GradientTransformation,
-  key: Array,
-) -> TrainState:
-  """Return the state before the first step."""
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=variables['params'],
-    opt_state=optimizer.init(variables['params']),
-    key=key,
-    learning_rate_scale=jnp.ones(()),
-  )
-
-
-def compile_train_step(
-  devices: list[jax.Device], **options: Any
-) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Return ``train_step`` compiled and mapped over all processes' devices."""
-
-  def step(state, statistics, batch):
-    return train_step(state, statistics, batch, **options)
-
-  return parallel.pmap(step, devices, donate_argnums=(0,), everywhere=True)
 
 
 def train(config: Config) -> None:
@@ -194,7 +78,8 @@ class _Run:
     description: dict[str, Any],
   ):
     self.config, self.devices, self.description = config, devices, description
-    print(f'reading {dataset.path}')
+    self.clock = run_times.Clock()
+    say(f'reading {dataset.path}')
     self.split, self.validation = (
       datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
       for name in ('train', 'validation')
@@ -205,7 +90,7 @@ class _Run:
       captions_per_row=config.captions_per_row,
       num_buckets=config.num_buckets,
       seed=config.seed,
-      row_multiple=len(devices) * jax.process_count(),
+      row_multiple=len(devices) * jax.process_count() * config.accumulate_steps,
       shard=(jax.process_index(), jax.process_count()),
     )
     steps_per_epoch = self.batches.steps_per_epoch
@@ -219,11 +104,14 @@ class _Run:
     self.scorer = Scorer(self.model, devices)
     self.step_fn = compile_train_step(
       devices,
-      model=self.model,
+      # The step alone: what is measured is always computed in float32.
+      model=self.model.clone(dtype=config.compute_dtype),
       optimizer=self.optimizer,
       words_per_batch=self.batches.words_per_batch,
       l2=config.l2,
+      accumulate_steps=config.accumulate_steps,
     )
+    self.compiled_lengths: set[int] = set()
     # What the model takes along beside its parameters.
     statistics = {}
     if self.model.use_image:
@@ -236,7 +124,7 @@ class _Run:
       'norm_features': self.split.features[sampled],
     }
     num_devices = len(devices) * jax.process_count()
-    print(
+    say(
       f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
       f'{len(vocabulary)} words; {steps_per_epoch} steps an epoch, row lengths '
       f'{", ".join(map(str, self.batches.buckets))}, '
@@ -260,19 +148,52 @@ class _Run:
     state, step = self.first_state(), 0
     if latest is not None:
       state, step = checkpoints.restore(latest, state).state, latest
-      print(f'going on from step {step}')
+      say(f'going on from step {step}')
+    with (
+      Log(
+        config.workdir,
+        step,
+        self.total_steps,
+        self.batches.steps_per_epoch,
+        config.log_every_steps,
+        self.clock,
+        self.devices,
+      ) as log,
+      Profiler(
+        config.profile_steps, config.workdir, step, self.total_steps
+      ) as profiler,
+      self.clock.hearing_of_compiles(),
+    ):
+      self.take_steps(checkpoints, state, step, progress, log, profiler)
+
+  def take_steps(
+    self,
+    checkpoints: checkpoint_lib.Checkpoints,
+    state: TrainState,
+    step: int,
+    progress: Mapping[str, Any],
+    log: Log,
+    profiler: Profiler,
+  ) -> None:
+    """Take steps, validate and save until the run is done.
+
+    Args:
+      checkpoints: of the workdir.
+      state: after ``step`` steps, host arrays.
+      step: steps that are taken.
+      progress: what the run had reached.
+      log: is told of every step.
+      profiler: is asked at every step.
+
+    Raises:
+      Stopped: on request; the step that was reached is saved.
+    """
+    config, clock = self.config, self.clock
     state, statistics = (
       parallel.replicate(tree, self.devices, everywhere=True)
       for tree in (state, self.carried['statistics'])
     )
     plateau = run_record.Plateau(config, {'validated_step': step, **progress})
-    log = Log(
-      config.workdir,
-      step,
-      self.total_steps,
-      self.batches.steps_per_epoch,
-      config.log_every_steps,
-    )
     batches = self.batches.iterate(
       step, self.total_steps, config.reader_threads
     )
@@ -291,28 +212,33 @@ class _Run:
         perplexity,
       )
 
+    clock.enter('steps')
     try:
       while not plateau.finished:
         if self.is_due(step) and plateau.validated_step != step:
           if pending is not None:
             log.step(*pending)
             pending = None
-          perplexity = self.validate(state, statistics, stop)
+          with clock.during('validation'):
+            perplexity = self.validate(state, statistics, stop)
           factor = plateau.update(step, perplexity)
           state = state.replace(
             learning_rate_scale=state.learning_rate_scale * factor
           )
           if step >= self.total_steps and not plateau.finished:
             plateau.finished = f'all {self.total_steps} steps are taken'
-          save(perplexity)
+          with clock.during('saving'):
+            save(perplexity)
           log.validation(step, perplexity, plateau.best_perplexity)
           continue
         stop()
-        batch = next(batches)
+        with clock.during('data'):
+          batch = next(batches)
         del batch['captions']
-        state, metrics = self.step_fn(
-          state, statistics, parallel.split_rows(batch, len(self.devices))
-        )
+        with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
+          state, metrics = self.step_fn(
+            state, statistics, parallel.split_rows(batch, len(self.devices))
+          )
         # Logged a step late, so that the device never waits for the log.
         if pending is not None:
           log.step(*pending)
@@ -322,21 +248,31 @@ class _Run:
       if pending is not None:
         # A cost that is not finite must not be saved.
         log.step(*pending)
-      if step and not checkpoints.has(step):
-        save(None)
-      checkpoints.wait()
-      log.close()
+      with clock.during('saving'):
+        if step and not checkpoints.has(step):
+          save(None)
+        checkpoints.wait()
+      log.close(f'stopped at step {step}')
       if not step:
         raise stopping.Stopped('no step was taken; begin again.') from None
       raise stopping.Stopped(
         f'step {step} of {self.total_steps} is saved in {config.workdir}; the '
         'same command goes on from there.'
       ) from None
-    checkpoints.wait()
+    with clock.during('saving'):
+      checkpoints.wait()
     log.close(
       f'{plateau.finished}; best: step {plateau.best_step}, validation '
       f'perplexity {plateau.best_perplexity:.2f}'
     )
+
+  def doing(self, batch: Mapping[str, Any]) -> str:
+    """Return what a step on a batch does: every length is compiled first."""
+    length = batch['tokens'].shape[1]
+    if length in self.compiled_lengths:
+      return 'steps'
+    self.compiled_lengths.add(length)
+    return 'compile'
 
   def is_due(self, step: int) -> bool:
     """Say whether validation follows a step."""

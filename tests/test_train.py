@@ -11,6 +11,7 @@ from mrnn_jax import (
   run_record,
   score,
   train,
+  train_step,
 )
 from mrnn_jax import model as model_lib
 from mrnn_jax.vocabulary import END, PAD, START
@@ -32,7 +33,12 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     config.model, len(vocab), split.features.size, config.fixed()
   )
   batches = input_pipeline.TrainingBatches(
-    split, config.batch_size, 2, 4, config.seed, row_multiple=num_devices
+    split,
+    config.batch_size,
+    2,
+    config.num_buckets,
+    config.seed,
+    row_multiple=num_devices * config.accumulate_steps,
   )
   schedule = optimizers.create_schedule(config, batches.steps_per_epoch)
   optimizer = optimizers.create_optimizer(config, schedule)
@@ -42,6 +48,7 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     optimizer=optimizer,
     words_per_batch=batches.words_per_batch,
     l2=config.l2,
+    accumulate_steps=config.accumulate_steps,
   )
   init_key, key = jax.random.split(jax.random.key(config.seed))
   variables = model_lib.init_variables(model, init_key)
@@ -77,6 +84,37 @@ def test_any_number_of_devices_gives_the_same(
     params,
     single[1],
   )
+
+
+def test_any_number_of_parts_gives_the_same(split, vocab):
+  """10 rows a batch: 4 parts, and 2 devices of 3, are filled up."""
+  costs, params = run_steps(split, vocab, 1, 6, num_buckets=1)
+  for num_devices, accumulate_steps in ((1, 2), (1, 4), (2, 3)):
+    again, other = run_steps(
+      split,
+      vocab,
+      num_devices,
+      6,
+      num_buckets=1,
+      accumulate_steps=accumulate_steps,
+    )
+    np.testing.assert_allclose(again, costs, rtol=1e-5)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), other, params
+    )
+
+
+def test_parts_are_worked_through_one_by_one():
+  """What is added up is in memory once, whatever the number of parts."""
+  rows = np.arange(12.0).reshape(6, 2)
+
+  def fn(x):
+    assert x.shape == (2, 2)
+    return {'sum': x.sum(0), 'count': np.int32(2)}
+
+  total = train_step.sum_over_parts(fn, rows, 3)
+  np.testing.assert_array_equal(total['sum'], rows.sum(0))
+  assert total['count'] == 6
 
 
 def test_two_runs_are_equal_bit_for_bit(split, vocab, single):
@@ -116,7 +154,8 @@ def test_cost_golden():
   expected = [[2, 0.321928, 0], [0.736966, 2, 0]]
   np.testing.assert_allclose(bits, expected, rtol=1e-5)
   np.testing.assert_allclose(
-    train.squared_norm({'a': np.asarray([3.0]), 'b': np.asarray([[4.0]])}), 25
+    train_step.squared_norm({'a': np.asarray([3.0]), 'b': np.asarray([[4.0]])}),
+    25,
   )
 
 
@@ -125,7 +164,7 @@ def test_l2_is_in_the_cost_and_in_the_gradient(split, vocab):
   costs, params = run_steps(split, vocab, 1, 3, optimizer='sgd', l2=0.1)
   assert costs[0] > plain[0] + 1
   norm, plain_norm = (
-    float(train.squared_norm(p)) for p in (params, plain_params)
+    float(train_step.squared_norm(p)) for p in (params, plain_params)
   )
   assert norm < plain_norm
 
