@@ -105,10 +105,9 @@ def _check_name(name: str) -> None:
   """Refuse a name that cannot be written into a list of names.
 
   Raises:
-    InputError: it is not UTF-8, or has control characters.
+    InputError: it is not UTF-8, has control characters or is too long.
   """
-  # What no encoding could read stands in it as lone surrogates.
-  if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name):
+  if not files.is_name(name):
     raise InputError(
       f'{files.shorten(ascii(name))} is no name for a photo: rename it without'
       ' control characters, in UTF-8.'
@@ -196,8 +195,7 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
     raise PhotoError('no image of a known format') from error
   # Broken files lead Pillow's decoders to nearly any exception.
   except Exception as error:
-    text = str(error).split('\n')[0] or type(error).__name__
-    raise PhotoError(f'broken: {text}') from error
+    raise PhotoError(f'broken: {files.first_line(error)}') from error
 
 
 def read_all(

@@ -30,7 +30,7 @@ def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   with open_file(path) as file:
     encoder = Encoder(
       **{
-        field: names.text(file.attrs[entry])
+        field: names.text(file.attrs[entry], str(path))
         for field, entry in (('name', 'encoder'), ('weights', 'weights'))
         if entry in file.attrs
       }
@@ -131,4 +131,5 @@ def _one_for_each(
       )
     _check(path, data)
     features[row] = np.reshape(data[()], -1)
-  return FeatureTable(list(found), features, str(path), encoder)
+  ids = [names.text(name, str(path)) for name in found]
+  return FeatureTable(ids, features, str(path), encoder)

@@ -65,14 +65,22 @@ def as_names(ids: np.ndarray, source: str) -> list[str]:
       f'The ids in {source} are no list of names: save them as an array of'
       ' strings.'
     )
-  return [text(name) for name in ids]
+  return [text(name, source) for name in ids]
 
 
-def text(value) -> str:
-  """Return one name as text, whether it was saved as bytes or as text."""
-  if isinstance(value, bytes):
-    return value.decode('utf-8')
-  return str(value)
+def text(value, source: str) -> str:
+  """Return one name as text, whether it was saved as bytes or as text.
+
+  Raises:
+    InputError: it is none.
+  """
+  name = value.decode('utf-8') if isinstance(value, bytes) else str(value)
+  if not files.is_name(name):
+    raise errors.InputError(
+      f'{source} has {files.shorten(ascii(name))} where a name should be:'
+      ' correct it.'
+    )
+  return name
 
 
 def images_first(features: np.ndarray, num_images: int) -> np.ndarray:

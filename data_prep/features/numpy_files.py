@@ -34,7 +34,7 @@ def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
     )
     encoder = Encoder(
       **{
-        field: names.text(archive[entry].reshape(-1)[0])
+        field: names.text(archive[entry].reshape(-1)[0], str(path))
         for field, entry in (('name', 'encoder'), ('weights', 'weights'))
         if entry in archive.files and archive[entry].size
       }

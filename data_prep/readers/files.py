@@ -340,7 +340,24 @@ def parse_json(text: str, source: str, line: int = 1) -> Any:
 
 def first_line(error: Exception) -> str:
   """Return what an exception says, short enough for one sentence."""
-  return str(error).split('\n')[0].rstrip('.') or type(error).__name__
+  text = printable(str(error).split('\n')[0])[:300]
+  return text.rstrip('.') or type(error).__name__
+
+
+def printable(text: str) -> str:
+  """Return text without what would move a terminal's cursor or not encode."""
+  return ''.join('?' if _is_odd(c) else c for c in text)
+
+
+def is_name(text: str) -> bool:
+  """Whether text can name an image: on one line, in UTF-8, not too long."""
+  return len(text) <= MAX_NAME and not any(_is_odd(c) for c in text)
+
+
+def _is_odd(character: str) -> bool:
+  """Whether it is a control character or half of one."""
+  code = ord(character)
+  return code < 32 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
 
 
 def shorten(text: str, width: int = 40) -> str:
@@ -363,7 +380,7 @@ def read_list(path: epath.Path) -> list[str]:
   names = []
   for number, line in enumerate(read_text(path).split('\n'), start=1):
     name = line.strip()
-    if '\t' in name or '\0' in name or len(name) > MAX_NAME:
+    if not is_name(name):
       raise errors.InputError(
         f'{path}:{number} is not the name of one image: give a file with one'
         ' image name a line.'

@@ -107,12 +107,7 @@ def as_name(value: Any, where: str) -> str:
       f'{where} has no name of an image: it must be text or a whole number.'
     )
   name = value.strip()
-  if (
-    not records.image_key(name)
-    or len(name) > files.MAX_NAME
-    or any(ord(c) < 32 for c in name)
-    or not _encodable(name)
-  ):
+  if not records.image_key(name) or not files.is_name(name):
     raise errors.InputError(
       f'{where} has {files.shorten(value)} where the name of an image should'
       ' be: correct it.'

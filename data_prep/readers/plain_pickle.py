@@ -220,6 +220,8 @@ class _Array:
     if not dtype.is_object:
       array = np.frombuffer(data, dtype.numpy)
       order = 'F' if by_columns else 'C'
+      # Text may have numbers that are no characters: better here than later.
+      array.tolist()
       self.value = array.reshape(shape, order=order)
       return
     if not isinstance(data, list) or len(data) != size or len(shape) > 1:

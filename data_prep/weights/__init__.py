@@ -15,6 +15,7 @@ import zipfile
 from etils import epath
 import numpy as np
 
+from data_prep.readers import files as readers
 from data_prep.weights import arrays, torch_files
 from data_prep.weights.arrays import UnusableError
 from mrnn_jax.errors import InputError
@@ -59,12 +60,13 @@ def load(path: epath.PathLike) -> Weights:
       f' ({error.strerror or error}): correct --weights.'
     ) from error
   except UnusableError as error:
-    raise InputError(f'the weights file {path} {error}.') from error
+    reason = readers.printable(str(error))
+    raise InputError(f'the weights file {path} {reason}.') from error
   # Broken files lead the readers of their parts to nearly anything.
   except Exception as error:
-    text = str(error).split('\n')[0] or type(error).__name__
     raise InputError(
-      f'the weights file {path} is broken ({text}): fetch it again.'
+      f'the weights file {path} is broken ({readers.first_line(error)}): fetch'
+      ' it again.'
     ) from error
   return Weights(tensors, checksum, str(path))
 
