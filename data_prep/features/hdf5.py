@@ -5,6 +5,7 @@ Three layouts are read: ``features`` [images, dimension] with ``ids``;
 named after it.  The attributes ``encoder`` and ``weights`` are passed on.
 """
 
+import mmap
 import os
 from typing import Any
 
@@ -18,6 +19,10 @@ from data_prep.readers import files
 from mrnn_jax import errors
 
 _FEATURES = ('features', 'feats', 'feature', 'image_features')
+_ENCODER = {'encoder': 'name', 'weights': 'weights'}
+# How a collection of texts begins: name, version, three zeros.
+_COLLECTION = b'GCOL\x01\0\0\0'
+_HEAP_HEADER = 16
 _IDS = ('ids', 'image_ids', 'names', 'image_names', 'filenames')
 
 
@@ -28,19 +33,21 @@ def load(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
     InputError: it is in none of them.
   """
   with open_file(path) as file:
+    found = datasets(file)
+    inside = next((found[name] for name in _IDS if name in found), None)
+    if any(x in file.attrs for x in _ENCODER):
+      _check_heaps(path, file)
     encoder = Encoder(
       **{
         field: names.text(file.attrs[entry], str(path))
-        for field, entry in (('name', 'encoder'), ('weights', 'weights'))
+        for entry, field in _ENCODER.items()
         if entry in file.attrs
       }
     )
-    found = datasets(file)
     matrix = next((found[name] for name in _FEATURES if name in found), None)
     if matrix is None:
       names.refuse(path, ids_path)
       return _one_for_each(path, found, encoder)
-    inside = next((found[name] for name in _IDS if name in found), None)
     if inside is None:
       ids = names.find(path, ids_path)
     else:
@@ -93,13 +100,70 @@ def read(path: epath.Path, data: Any) -> np.ndarray:
 
 
 def _check(path: epath.Path, data: Any) -> None:
-  """Refuse a dataset in another file, or one that would fill the memory."""
+  """Refuse a dataset in another file, too large, or that cannot be read."""
   if data.external or data.is_virtual:
     raise errors.InputError(
       f'{path} keeps {data.name} in other files: save it in one file.'
     )
   # A dataset of any size takes no room in the file until it is written.
   files.check_packing(path, data.nbytes, data.id.get_storage_size())
+  if data.dtype.kind == 'O':
+    _check_heaps(path, data.file)
+
+
+def _check_heaps(path: epath.Path, file: Any) -> None:
+  """Refuse a file whose texts HDF5's library would look for for ever.
+
+  Texts of any length lie in collections, one behind another; the library goes
+  from each to the next by its size, also where that is nothing.
+
+  Raises:
+    InputError: it is such a file.
+  """
+  local = os.fspath(path)
+  if not os.path.exists(local):
+    return
+  width = file.id.get_create_plist().get_sizes()[1]
+  with (
+    open(local, 'rb') as raw,
+    mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data,
+  ):
+    begin = data.find(_COLLECTION)
+    while begin >= 0:
+      if not _is_finite(data, begin, width):
+        raise errors.InputError(
+          f'{path} is broken (a collection of texts without an end): save it'
+          ' again.'
+        )
+      begin = data.find(_COLLECTION, begin + 1)
+
+
+def _is_finite(data: mmap.mmap, begin: int, width: int) -> bool:
+  """Whether the texts of a collection lead to its end.
+
+  Args:
+    data: the file.
+    begin: where its collection begins.
+    width: bytes of a size, as the file has them.
+  """
+
+  def size_at(position: int) -> int:
+    found = data[position + 8 : position + 8 + width]
+    return int.from_bytes(found, 'little')
+
+  end = min(begin + size_at(begin), len(data))
+  position = begin + _HEAP_HEADER
+  while position + _HEAP_HEADER <= end:
+    size = size_at(position)
+    if data[position : position + 2] == bytes(2):
+      # What is free counts its own header.
+      step = size
+    else:
+      step = _HEAP_HEADER + (size + 7) // 8 * 8
+    if step < _HEAP_HEADER:
+      return False
+    position += step
+  return True
 
 
 def _one_for_each(

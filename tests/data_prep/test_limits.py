@@ -187,3 +187,20 @@ def test_a_list_of_photos_with_zeros(tmp_path):
   path = tmp_path / 'list.txt'
   path.write_bytes(b'a\0b.jpg\n')
   assert 'is no name for a photo' in refused(photos.find_all, str(path))
+
+
+def test_hdf5_of_texts_without_an_end(tmp_path):
+  """The library would go round and round at a free place of no size."""
+  path = tmp_path / 'x.h5'
+  with h5py.File(path, 'w') as file:
+    file['features'] = np.eye(2, dtype=np.float32)
+    file['ids'] = ['a', 'b']
+  assert len(features.load(path)) == 2
+  data = bytearray(path.read_bytes())
+  heap = data.index(b'GCOL')
+  # Collection, two texts, and what is free.
+  free = heap + 16 + 2 * 24
+  assert data[free : free + 2] == b'\0\0'
+  data[free + 8 : free + 16] = bytes(8)
+  path.write_bytes(data)
+  assert 'texts without an end' in refused(features.load, path)
