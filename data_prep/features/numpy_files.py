@@ -23,7 +23,7 @@ def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
       if name not in archive.files:
         raise errors.InputError(
           f'{path} has no array {name!r} (only'
-          f' {", ".join(archive.files) or "nothing"}): save it with'
+          f' {files.listed(archive.files)}): save it with'
           ' np.savez(file, ids=..., features=...).'
         )
     entries = archive.zip.infolist()

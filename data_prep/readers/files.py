@@ -1,6 +1,6 @@
 """Find the raw files under a directory and read their lines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import fnmatch
 import json
@@ -347,6 +347,13 @@ def first_line(error: Exception) -> str:
 def printable(text: str) -> str:
   """Return text without what would move a terminal's cursor or not encode."""
   return ''.join('?' if _is_odd(c) else c for c in text)
+
+
+def listed(names: Iterable[str]) -> str:
+  """Return names for a message, whatever they are called and however many."""
+  names = list(names)
+  first = ', '.join(printable(name[:50]) for name in names[:10])
+  return (first or 'nothing') + (', ...' if len(names) > 10 else '')
 
 
 def is_name(text: str) -> bool:

@@ -60,7 +60,7 @@ def load(path: epath.PathLike) -> Weights:
       f' ({error.strerror or error}): correct --weights.'
     ) from error
   except UnusableError as error:
-    reason = readers.printable(str(error))
+    reason = readers.printable(str(error))[:500]
     raise InputError(f'the weights file {path} {reason}.') from error
   # Broken files lead the readers of their parts to nearly anything.
   except Exception as error:
