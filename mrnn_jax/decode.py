@@ -14,6 +14,36 @@ from mrnn_jax.vocabulary import PAD
 
 Array = jax.Array
 
+# On a CPU, so many hypotheses at a time: their logits stay in its cache.  More
+# are no faster, and more of them idle at the end.
+_CPU_HYPOTHESES = 128
+# Batches to a call, at most: at its end slots idle.
+_BATCHES = 8
+
+
+def num_slots(options: DecodeOptions, batch_size: int, platform: str) -> int:
+  """Return how many rows ``search`` should work on at a time.
+
+  Args:
+    options: how to choose words.
+    batch_size: the most rows.
+    platform: of the device.
+  """
+  if platform != 'cpu':
+    return batch_size
+  return min(batch_size, max(1, _CPU_HYPOTHESES // options.num_hypotheses))
+
+
+def rows_per_call(num_rows: int, batch_size: int) -> int:
+  """Return a number of rows to decode in one call, a multiple of a batch.
+
+  There are few such numbers, for each is compiled anew; and the last call is
+  about as full as the others.
+  """
+  batches = max(1, -(-num_rows // batch_size))
+  calls = -(-batches // _BATCHES)
+  return batch_size * -(-batches // calls)
+
 
 def model_step_fn(model: nn.Module, variables: Any) -> StepFn:
   """Make the step function of search from the parts of a model."""
@@ -32,6 +62,7 @@ def model_step_fn(model: nn.Module, variables: Any) -> StepFn:
 def decode(
   model: nn.Module,
   options: DecodeOptions,
+  num_slots: int,
   variables: Any,
   key: Array,
   images: Array,
@@ -42,8 +73,8 @@ def decode(
 ) -> Decoded:
   """Generate captions for N rows by a model of this package.
 
-  A pure function for ``jax.jit`` or ``jax.pmap`` with ``model`` and
-  ``options`` bound or static; the arguments are those of ``search``.
+  A pure function for ``jax.jit`` or ``jax.pmap`` with ``model``, ``options``
+  and ``num_slots`` bound or static; the arguments are those of ``search``.
   """
   return search(
     model_step_fn(model, variables),
@@ -55,6 +86,7 @@ def decode(
     row_ids,
     key,
     options,
+    num_slots,
   )
 
 
@@ -115,7 +147,7 @@ def decode_in_batches(
     scores=np.zeros((N, K), np.float32),
     cut=np.zeros((N, K), bool),
   )
-  # A batch takes as many steps as its longest row: put like to like.
+  # The longest first: what comes last decides how long others wait for it.
   order = np.argsort(-max_words, kind='stable').astype(np.int32)
   for start in range(0, N, batch_size):
     rows = order[start : start + batch_size]

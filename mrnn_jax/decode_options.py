@@ -17,6 +17,12 @@ class DecodeOptions:
     beam_size: K of 'beam'.
     num_best: how many hypotheses 'beam' returns, best first.  A row is done
       as soon as these cannot change any more.
+    beam_groups: G, groups that the beam is divided into.  A group has the
+      beam_size / G best of its own, and is told apart from those before it by
+      ``diversity_penalty``; what is returned are the best of all.
+    diversity_penalty: what a word costs a group for each hypothesis of the
+      groups before it that takes the same word at the same place, in units of
+      log-probability.  Scores do not have it.
     num_samples: K of 'sample'; samples stay in the order of drawing.
     temperature: of 'sample'; logits are divided by it first.
     top_k: 'sample' draws from this many likeliest words; 0 for all.
@@ -35,6 +41,8 @@ class DecodeOptions:
   method: str = 'greedy'
   beam_size: int = 3
   num_best: int = 1
+  beam_groups: int = 1
+  diversity_penalty: float = 0.5
   num_samples: int = 1
   temperature: float = 1.0
   top_k: int = 0
@@ -51,13 +59,30 @@ class DecodeOptions:
         f"Unknown decoding method '{self.method}'; it is one of"
         f' {", ".join(METHODS)}.'
       )
-    for name in ('beam_size', 'num_best', 'num_samples', 'max_words'):
+    for name in (
+      'beam_size',
+      'num_best',
+      'beam_groups',
+      'num_samples',
+      'max_words',
+    ):
       if getattr(self, name) < 1:
         raise InputError(f'{name} is {getattr(self, name)}; at least 1.')
     if self.method == 'beam' and self.num_best > self.beam_size:
       raise InputError(
         f'A beam of {self.beam_size} has no {self.num_best} best captions;'
         ' widen beam_size or lower num_best.'
+      )
+    if self.method == 'beam' and self.beam_size % self.beam_groups:
+      raise InputError(
+        f'A beam of {self.beam_size} does not divide into {self.beam_groups}'
+        ' groups of one size; change beam_size or beam_groups.'
+      )
+    if not (
+      self.diversity_penalty >= 0 and math.isfinite(self.diversity_penalty)
+    ):
+      raise InputError(
+        f'diversity_penalty is {self.diversity_penalty}; 0 (none) or more.'
       )
     if not (self.temperature > 0 and math.isfinite(self.temperature)):
       raise InputError(
@@ -89,3 +114,14 @@ class DecodeOptions:
   def num_returned(self) -> int:
     """Hypotheses of an image that are returned."""
     return self.num_best if self.method == 'beam' else self.num_hypotheses
+
+  @property
+  def num_groups(self) -> int:
+    """G: groups of hypotheses, of one size, each of which has its own best."""
+    return self.beam_groups if self.method == 'beam' else 1
+
+  @property
+  def num_returned_of_group(self) -> int:
+    """Hypotheses of a group that may be among those returned."""
+    size = self.num_hypotheses // self.num_groups
+    return min(self.num_returned, size)

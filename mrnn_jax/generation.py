@@ -39,7 +39,7 @@ def generate(
     max_words: [N] most words of each; those of the options if None.
     seed: of sampling; a caption depends on it and its number, not on who
       writes it.
-    batch_size: images a device takes at a time.
+    batch_size: images a device takes at a time, at most.
     progress: called with images done and in all.
     everywhere: all processes call this at the same time and share the images;
       each of them returns all captions.
@@ -50,14 +50,22 @@ def generate(
   n, N = len(devices), len(features)
   own = parallel.own_rows(N) if everywhere else np.arange(N)
   placed = parallel.replicate(variables, devices)
-  mapped = _decode_fn(model, options, tuple(devices))
+  slots = decode_lib.num_slots(options, batch_size, devices[0].platform)
+  mapped = _decode_fn(model, options, slots, tuple(devices))
   key = jax.random.key(seed)
 
   def decode_fn(*batch):
     *inputs, rows = batch
     rows = own[rows].astype(np.int32)
-    result = mapped(placed, key, *parallel.split_rows((*inputs, rows), n))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
+    # Dealt in turn, as long captions come first.
+    dealt = [
+      x.reshape(len(x) // n, n, *x.shape[1:]).swapaxes(0, 1)
+      for x in (*inputs, rows)
+    ]
+    return jax.tree.map(
+      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]),
+      mapped(placed, key, *dealt),
+    )
 
   decoded = decode_lib.decode_in_batches(
     decode_fn,
@@ -65,7 +73,7 @@ def generate(
     options,
     prefixes and [prefixes[i] for i in own],
     None if max_words is None else np.asarray(max_words)[own],
-    batch_size * n,
+    decode_lib.rows_per_call(len(own), batch_size * n),
     # The others are as far with theirs.
     progress and (lambda done, of: progress(done * N // of, N)),
   )
@@ -103,9 +111,11 @@ def image_vectors(
 
 # Compiled once for each model and way of decoding, however often it is asked.
 @functools.cache
-def _decode_fn(model, options, devices) -> Callable[..., Any]:
+def _decode_fn(model, options, num_slots, devices) -> Callable[..., Any]:
   def decode_rows(variables, key, images, *rows):
-    return decode_lib.decode(model, options, variables, key, images, *rows)
+    return decode_lib.decode(
+      model, options, num_slots, variables, key, images, *rows
+    )
 
   return parallel.pmap(
     decode_rows, list(devices), in_axes=(0, None, 0, 0, 0, 0, 0)

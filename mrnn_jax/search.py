@@ -1,17 +1,18 @@
 """Search for captions: argmax, sampling and beam (paper, section 6).
 
-One stepper serves all three.  It works on the K hypotheses of one image, is
-vmap-ed over images, and runs in one compiled loop over time that ends when no
-image has anything left to do.  The model enters as a function
+One stepper serves all three.  It works on the K hypotheses of one image and is
+vmap-ed over S images, the slots of one compiled loop.  A slot whose image is
+done takes the next one, so that no image waits for the longest caption of
+others.  The model enters as a function
 
   step_fn(carry, tokens [K], image [M]) -> (carry, logits [K, V])
 
 of the K hypotheses of one image, so that nothing of a prefix or an image is
 ever computed twice, and search can be tested without a model.
 
-Letters: N rows (images), K hypotheses a row, V vocabulary, M image vector, P
-given words, W most words of a caption, L targets of a caption (its words, and
-``##END##`` unless it was cut).
+Letters: N rows (images), S slots, K hypotheses a row, V vocabulary, M image
+vector, P given words, W most words of a caption, L targets of a caption (its
+words, and ``##END##`` unless it was cut).
 """
 
 from collections.abc import Callable
@@ -24,7 +25,17 @@ from jax import lax
 import jax.numpy as jnp
 
 from mrnn_jax.decode_options import DecodeOptions
-from mrnn_jax.vocabulary import END, PAD, START, UNK
+from mrnn_jax.hypotheses import (
+  SearchState,
+  allowed_words,
+  extend_beam,
+  extend_samples,
+  score,
+)
+from mrnn_jax.vocabulary import END, PAD, START
+
+# Slots are given new rows when one in so many is done: it costs a little.
+_EXCHANGED = 16
 
 Array = jax.Array
 StepFn = Callable[[Any, Array, Array], tuple[Any, Array]]
@@ -34,9 +45,10 @@ StepFn = Callable[[Any, Array, Array], tuple[Any, Array]]
 class Decoded:
   """Captions of N rows, K to a row; given words are not part of them.
 
-  Where a row has fewer hypotheses than K (a tiny vocabulary, or none that
-  the model holds possible), the others have ``log_probs`` and ``scores`` of
-  -inf and no words.
+  Those of a beam are in the order of their scores, best first, whatever group
+  they are of, and no two of a row are the same.  Where a row has fewer than K
+  (a tiny vocabulary, groups that found the same, or none that the model holds
+  possible), the others have ``log_probs`` and ``scores`` of -inf and no words.
 
   Attributes:
     words: [N, K, W] int32 generated words, without ``##END##``, then padding.
@@ -57,166 +69,8 @@ class Decoded:
   cut: Any
 
 
-@flax.struct.dataclass
-class SearchState:
-  """The K hypotheses of one image between two steps.
-
-  Attributes:
-    carry: [K, ...] the model's, before it reads ``last``.
-    last: [K] int32 the word to read next.
-    words: [K, W] int32 words generated so far, then padding.
-    lengths: [K] int32 how many.
-    ended: [K] bool whether ``##END##`` was chosen.
-    log_probs: [K] float32; -inf where there is no hypothesis.
-  """
-
-  carry: Any
-  last: Array
-  words: Array
-  lengths: Array
-  ended: Array
-  log_probs: Array
-
-  @property
-  def num_targets(self) -> Array:
-    """L [K] so far."""
-    return self.lengths + self.ended
-
-  def is_live(self, max_words: Array) -> Array:
-    """Return [K] whether a hypothesis takes another word."""
-    possible = self.log_probs > -jnp.inf
-    return possible & ~self.ended & (self.lengths < max_words)
-
-
-def allowed_words(
-  state: SearchState, vocab_size: int, options: DecodeOptions
-) -> Array:
-  """Return which words may come next, bool [K, V] or [1, V].
-
-  The only place where words are barred.  Barring happens after the softmax:
-  it takes words away and gives their probability to no other.
-  """
-  barred = [PAD, START, UNK] + [END] * options.exact_length
-  allowed = jnp.ones((1, vocab_size), bool).at[:, jnp.array(barred)].set(False)
-  if options.min_words:
-    is_end = (jnp.arange(vocab_size) == END)[None]
-    allowed &= ~is_end | (state.lengths >= options.min_words)[:, None]
-  if options.no_repeat_ngram:
-    allowed &= ~jax.vmap(
-      functools.partial(repeats, n=options.no_repeat_ngram, V=vocab_size)
-    )(state.words, state.lengths)
-  return allowed
-
-
-def repeats(words: Array, length: Array, n: int, V: int) -> Array:
-  """Return which next words would say n words in a row again, bool [V].
-
-  Args:
-    words: [W] the words so far, then padding.
-    length: how many.
-    n: at least 1.
-    V: vocabulary size.
-  """
-  W = len(words)
-  starts = jnp.arange(W)
-  # The last n - 1 words, and all runs of n words that are complete.
-  last = words[length - n + 1 + jnp.arange(n - 1)]
-  runs = words[jnp.minimum(starts[:, None] + jnp.arange(n), W - 1)]  # [W, n]
-  complete = starts + n <= length
-  again = complete & (runs[:, :-1] == last).all(axis=1)
-  return jnp.zeros(V, bool).at[runs[:, -1]].max(again)
-
-
-def score(log_probs: Array, num_targets: Array, options: DecodeOptions):
-  """Return log P / L^alpha, by which hypotheses compete; any shape."""
-  if not options.length_penalty:
-    return log_probs
-  # A row that is allowed no word at all has L = 0.
-  return log_probs / jnp.maximum(num_targets, 1) ** options.length_penalty
-
-
-def nucleus(logits: Array, top_p: float) -> Array:
-  """Bar all but the fewest likeliest words that have ``top_p`` of the mass.
-
-  The least probability that stays is found by bisection over the bits of a
-  float32: positive floats are ordered as their bits are.  It needs 31 passes
-  where sorting costs, on CPUs, many times the whole rest of a step.
-
-  Args:
-    logits: [K, C] unnormalised log-probabilities.
-    top_p: share of the mass, below 1.
-
-  Returns:
-    The logits, -inf outside of the nucleus; words that are as likely as its
-    least likely one are all inside.
-  """
-  probs = jax.nn.softmax(logits)
-
-  def halve(_, bounds):
-    low, high = bounds
-    middle = (low + high) // 2
-    inside = probs >= lax.bitcast_convert_type(middle, jnp.float32)[:, None]
-    enough = jnp.sum(jnp.where(inside, probs, 0), axis=-1) >= top_p
-    return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-  low = jnp.zeros(len(logits), jnp.int32)
-  high = lax.bitcast_convert_type(jnp.float32(2.0), jnp.int32)
-  least, _ = lax.fori_loop(0, 31, halve, (low, jnp.full_like(low, high)))
-  least = lax.bitcast_convert_type(least, jnp.float32)[:, None]
-  return jnp.where(probs >= least, logits, -jnp.inf)
-
-
-def _extend_beam(state, log_probs, live, options):
-  """Choose the K best of all hypotheses with one more word.
-
-  Args:
-    state: hypotheses so far, K.
-    log_probs: [K, V] of the next word, -inf where it is barred.
-    live: [K] which hypotheses take another word.
-    options: method 'greedy' or 'beam'.
-
-  Returns:
-    parents, words, log_probs: [K] each, best first.
-  """
-  K, V = log_probs.shape
-  C = min(K, V)
-  # The best K of K*V are among the best K of each: all words of a
-  # hypothesis have the same L.
-  log_probs, words = lax.top_k(log_probs, C)  # --> [K, C]
-  log_probs += state.log_probs[:, None]
-  # One that is finished competes as the single continuation of itself.
-  first = (jnp.arange(C) == 0)[None]
-  itself = jnp.where(first, state.log_probs[:, None], -jnp.inf)
-  log_probs = jnp.where(live[:, None], log_probs, itself).reshape(-1)
-  num_targets = jnp.repeat(state.num_targets + live, C)
-  # Equal scores keep their order: lax.top_k takes the lower index first.
-  _, best = lax.top_k(score(log_probs, num_targets, options), K)
-  return best // C, words.reshape(-1)[best], log_probs[best]
-
-
-def _extend_samples(state, log_probs, live, key, options):
-  """Draw one word for each of K samples; as ``_extend_beam``."""
-  K, V = log_probs.shape
-  # The largest becomes 0, so that no temperature makes it overflow.
-  largest = log_probs.max(axis=-1, keepdims=True)
-  largest = jnp.where(largest == -jnp.inf, 0, largest)
-  logits = (log_probs - largest) / options.temperature
-  words = jnp.broadcast_to(jnp.arange(V), (K, V))
-  if options.top_k:
-    logits, words = lax.top_k(logits, min(options.top_k, V))  # --> [K, C]
-  if options.top_p < 1:
-    logits = nucleus(logits, options.top_p)
-  samples = jnp.arange(K)
-  # A key for each, so that a sample does not depend on their number.
-  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(samples)
-  drawn = jax.vmap(jax.random.categorical)(keys, logits)
-  words = words[samples, drawn]
-  drawn_log_probs = state.log_probs + log_probs[samples, words]
-  return samples, words, jnp.where(live, drawn_log_probs, state.log_probs)
-
-
-def _step(step_fn, options, t, state, image, max_words, key):
-  """Give every live hypothesis of one image its word number t."""
+def _step(step_fn, options, state, image, max_words, key):
+  """Give every live hypothesis of one image its next word."""
   live = state.is_live(max_words)
   carry, logits = step_fn(state.carry, state.last, image)  # [K, V]
   # A row in which all is impossible has log_z = -inf and must not become NaN;
@@ -228,18 +82,17 @@ def _step(step_fn, options, t, state, image, max_words, key):
     -jnp.inf,
   )
   if options.method == 'sample':
-    parents, words, log_probs = _extend_samples(
-      state, log_probs, live, jax.random.fold_in(key, t), options
+    parents, words, log_probs = extend_samples(
+      state, log_probs, live, key, options
     )
   else:
-    parents, words, log_probs = _extend_beam(state, log_probs, live, options)
+    parents, words, log_probs = extend_beam(state, log_probs, live, options)
     state = jax.tree.map(lambda x: x[parents], state)
     carry = jax.tree.map(lambda x: x[parents], carry)
     live = live[parents]
   is_end = words == END
   added = live & ~is_end
-  # Every live hypothesis has t words: word t is the same column for all.
-  column = (jnp.arange(options.max_words) == t)[None]
+  column = jnp.arange(options.max_words) == state.lengths[:, None]
   return SearchState(
     carry=carry,
     last=words.astype(jnp.int32),
@@ -255,18 +108,28 @@ def _is_settled(options, state, max_words):
   live = state.is_live(max_words)
   if options.method == 'sample':
     return ~live.any()
-  best = options.num_returned
+  # As many of each group: they may all be of one.
+  best = options.num_returned_of_group
   scores = score(state.log_probs, state.num_targets, options)
   # Log P only falls, and dividing by the largest L is the most that a length
   # penalty can do for it.  Equal scores keep their order.
   reachable = score(state.log_probs, max_words, options)
-  reachable = jnp.where(live, reachable, -jnp.inf).max()
-  return ~live[:best].any() & (reachable <= scores[best - 1])
+  reachable = jnp.where(live, reachable, -jnp.inf)
+  live, scores, reachable = (
+    x.reshape(options.num_groups, -1) for x in (live, scores, reachable)
+  )
+  settled = ~live[:, :best].any(axis=1)
+  settled &= reachable.max(axis=1) <= scores[:, best - 1]
+  # NaN would go on for ever.
+  return settled.all() | ~live.any()
 
 
-def _initial_state(step_fn, options, carry, image, prefix, prefix_length):
-  """Read the given words of one image but the last, which search reads."""
-  K = options.num_hypotheses
+def _read_prefix(step_fn, carry, image, prefix, prefix_length):
+  """Read the given words of one image but the last, which search reads.
+
+  Returns:
+    The carry [...] and the last word.
+  """
   given = jnp.concatenate([jnp.full(1, START, jnp.int32), prefix])
 
   def read(carry, inputs):
@@ -279,18 +142,80 @@ def _initial_state(step_fn, options, carry, image, prefix, prefix_length):
   carry = jax.tree.map(lambda x: x[None], carry)
   P = prefix.shape[0]
   carry, _ = lax.scan(read, carry, (jnp.arange(P), given[:P]))
+  return jax.tree.map(lambda x: x[0], carry), given[prefix_length]
+
+
+def _initial_state(options, carry, last):
+  """Return K hypotheses of one image, of no word, from ``_read_prefix``."""
+  K = options.num_hypotheses
   log_probs = jnp.zeros(K)
   if options.method == 'beam':
-    # K times the same start would give K times the same captions.
-    log_probs = log_probs.at[1:].set(-jnp.inf)
+    # The same start several times would give the same captions.
+    first = jnp.arange(K) % (K // options.num_groups) == 0
+    log_probs = jnp.where(first, 0, -jnp.inf)
   return SearchState(
-    carry=jax.tree.map(lambda x: jnp.repeat(x, K, axis=0), carry),
-    last=jnp.full(K, given[prefix_length]),
+    carry=jax.tree.map(lambda x: jnp.broadcast_to(x, (K, *x.shape)), carry),
+    last=jnp.full(K, last),
     words=jnp.full((K, options.max_words), PAD, jnp.int32),
     lengths=jnp.zeros(K, jnp.int32),
     ended=jnp.zeros(K, bool),
     log_probs=log_probs,
   )
+
+
+def _merge_groups(options, state):
+  """Put the best of all groups of one image in one order, each but once."""
+  G, best = options.num_groups, options.num_returned_of_group
+  state = jax.tree.map(
+    lambda x: x.reshape(G, -1, *x.shape[1:])[:, :best].reshape(
+      -1, *x.shape[1:]
+    ),
+    state,
+  )
+  same = (state.words[:, None] == state.words).all(axis=-1)
+  same &= state.lengths[:, None] == state.lengths
+  # Of a later group, what an earlier one has too.
+  again = jnp.tril(same, -1).any(axis=1)
+  state = state.replace(log_probs=jnp.where(again, -jnp.inf, state.log_probs))
+  order = jnp.argsort(-score(state.log_probs, state.num_targets, options))
+  return jax.tree.map(lambda x: x[order], state)
+
+
+def _result(options, state):
+  """Return the captions of one image, which is settled."""
+  if options.num_groups > 1:
+    state = _merge_groups(options, state)
+  best = slice(options.num_returned)
+  log_probs = state.log_probs[best]
+  # Those that are none have words of some barred one.
+  real = log_probs != -jnp.inf
+  lengths = jnp.where(real, state.lengths[best], 0)
+  num_targets = jnp.where(real, state.num_targets[best], 0)
+  return Decoded(
+    words=jnp.where(real[:, None], state.words[best], PAD),
+    lengths=lengths,
+    num_targets=num_targets,
+    log_probs=log_probs,
+    scores=score(log_probs, num_targets, options),
+    cut=real & ~state.ended[best],
+  )
+
+
+@flax.struct.dataclass
+class _Work:
+  """All that the loop over N rows has between two exchanges.
+
+  Attributes:
+    rows: [S] the row of each slot; N where none is left for it.
+    num_begun: how many rows have had a slot, in their order.
+    state: of the slots' rows, [S, K, ...].
+    captions: [N, K, ...] of the rows that are done.
+  """
+
+  rows: Array
+  num_begun: Array
+  state: SearchState
+  captions: Decoded
 
 
 def search(
@@ -303,6 +228,7 @@ def search(
   row_ids: Array,
   key: Array,
   options: DecodeOptions,
+  num_slots: int | None = None,
 ) -> Decoded:
   """Generate captions for N rows, whatever the model (section 6).
 
@@ -321,41 +247,72 @@ def search(
     row_ids: [N] int32 numbers of the rows, for their random keys.
     key: a random key, used by 'sample' only.
     options: how to choose words.
+    num_slots: S, rows to work on at a time; all if None.
 
   Returns:
     The captions; of K = ``options.num_returned``.
   """
-  max_words = jnp.minimum(max_words, options.max_words)
+  N = len(images)
+  S = min(num_slots or N, N)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(row_ids)
-  start = functools.partial(_initial_state, step_fn, options)
-  step = jax.vmap(
-    functools.partial(_step, step_fn, options), in_axes=(None, 0, 0, 0, 0)
+  # A slot that has no row, N, is done at once.
+  max_words = jnp.append(jnp.minimum(max_words, options.max_words), 0)
+  starts = jax.vmap(functools.partial(_read_prefix, step_fn))(
+    carry, images, prefix, prefix_lengths
   )
+
+  begin = jax.vmap(functools.partial(_initial_state, options))
+  step = jax.vmap(functools.partial(_step, step_fn, options))
   is_settled = jax.vmap(functools.partial(_is_settled, options))
+  result = jax.vmap(functools.partial(_result, options))
 
-  def keep_going(loop):
-    t, state = loop
-    in_time = t < options.max_words
-    return in_time & ~is_settled(state, max_words).all()
+  def take(tree, rows):
+    return jax.tree.map(lambda x: x[jnp.minimum(rows, N - 1)], tree)
 
-  def advance(loop):
-    t, state = loop
-    return t + 1, step(t, state, images, max_words, keys)
+  def extend(work):
+    """Take steps until there is something to exchange."""
+    slot_max_words = max_words[work.rows]
+    slot_images, slot_keys = take((images, keys), work.rows)
+    # At the end, all at once.
+    enough = jnp.where(work.num_begun < N, -(-S // _EXCHANGED), S)
+    return work.replace(
+      state=lax.while_loop(
+        lambda state: is_settled(state, slot_max_words).sum() < enough,
+        lambda state: step(state, slot_images, slot_max_words, slot_keys),
+        work.state,
+      )
+    )
 
-  state = jax.vmap(start)(carry, images, prefix, prefix_lengths)
-  _, state = lax.while_loop(keep_going, advance, (0, state))
+  def exchange(work):
+    """Store the captions of settled rows, and give their slots new ones."""
+    settled = is_settled(work.state, max_words[work.rows])
+    done = jnp.where(settled, work.rows, N)
+    captions = jax.tree.map(
+      lambda all_rows, new: all_rows.at[done].set(new, mode='drop'),
+      work.captions,
+      result(work.state),
+    )
+    next_rows = work.num_begun + jnp.cumsum(settled) - 1
+    rows = jnp.where(settled, jnp.minimum(next_rows, N), work.rows)
 
-  best = slice(options.num_returned)
-  log_probs = state.log_probs[:, best]
-  # Slots without a hypothesis have words of some barred one.
-  real = log_probs != -jnp.inf
-  lengths = jnp.where(real, state.lengths[:, best], 0)
-  num_targets = jnp.where(real, state.num_targets[:, best], 0)
-  return Decoded(
-    words=jnp.where(real[..., None], state.words[:, best], PAD),
-    lengths=lengths,
-    num_targets=num_targets,
-    log_probs=log_probs,
-    scores=score(log_probs, num_targets, options),
-    cut=real & ~state.ended[:, best],
+    def renew(old, new):
+      return jnp.where(settled.reshape(S, *[1] * (new.ndim - 1)), new, old)
+
+    return _Work(
+      rows=rows,
+      num_begun=jnp.minimum(work.num_begun + settled.sum(), N),
+      state=jax.tree.map(renew, work.state, begin(*take(starts, rows))),
+      captions=captions,
+    )
+
+  rows = jnp.arange(S)
+  state = begin(*take(starts, rows))
+  captions = jax.tree.map(
+    lambda x: jnp.zeros((N, *x.shape[1:]), x.dtype),
+    jax.eval_shape(result, state),
   )
+  return lax.while_loop(
+    lambda work: (work.rows < N).any(),
+    lambda work: exchange(extend(work)),
+    _Work(rows, jnp.int32(S), state, captions),
+  ).captions

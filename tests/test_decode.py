@@ -11,8 +11,9 @@ from mrnn_jax import decode as decode_lib
 from mrnn_jax.decode import decode_in_batches
 from mrnn_jax.decode_options import METHODS, DecodeOptions
 from mrnn_jax.errors import InputError
+from mrnn_jax.hypotheses import nucleus
 from mrnn_jax.model import MODELS, init_variables
-from mrnn_jax.search import nucleus, search
+from mrnn_jax.search import search
 from mrnn_jax.vocabulary import END, PAD, START, UNK
 
 A, B, C = 4, 5, 6  # The words of the tiny vocabularies.
@@ -534,7 +535,7 @@ def test_log_prob_is_that_of_the_teacher_forced_model(name, method):
     max_words=9,
   )
   decode_fn = functools.partial(
-    quick_jit(functools.partial(decode_lib.decode, model, options)),
+    quick_jit(functools.partial(decode_lib.decode, model, options, 3)),
     variables,
     jax.random.key(5),
   )

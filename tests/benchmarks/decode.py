@@ -3,13 +3,9 @@
 import os
 from typing import Any
 
-import jax
-import numpy as np
-
 import mrnn_jax
-from mrnn_jax import decode as decode_lib
+from mrnn_jax import generation, parallel
 from mrnn_jax import model as model_lib
-from mrnn_jax import parallel
 from mrnn_jax.decode_options import DecodeOptions
 from tests.benchmarks import harness, lengths, weights, work
 
@@ -62,7 +58,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
 
 
 class Decoding(work.Work):
-  """The search of ``mrnn_jax.decode``, compiled once."""
+  """Captions as ``mrnn_jax.generation`` writes them for all commands."""
 
   unit = 'captions'
 
@@ -88,45 +84,32 @@ class Decoding(work.Work):
       beam_size=beam_size,
       max_words=max_words,
     )
-    devices = parallel.local_devices()
-    self._batch_size = batch_size * len(devices)
-    module = model_lib.MRNN(known.vocab_size, known.feature_size)
-    variables = {'params': known.params, 'statistics': known.statistics}
-    replicated = parallel.replicate(variables, devices)
-    key = jax.random.key(0)
-
-    def decode_rows(variables, *rows):
-      return decode_lib.decode(module, self._options, variables, key, *rows)
-
-    mapped = parallel.pmap(decode_rows, devices)
-
-    def decode_fn(*rows):
-      rows = parallel.split_rows(rows, len(devices))
-      return jax.tree.map(
-        lambda x: x.reshape(-1, *x.shape[2:]), mapped(replicated, *rows)
-      )
-
-    self._decode_fn = decode_fn
-    self._image_fn = jax.jit(
-      lambda features: module.apply(variables, features, method='image')
-    )
+    self._batch_size = batch_size
+    self._model = model_lib.MRNN(known.vocab_size, known.feature_size)
+    self._variables = {'params': known.params, 'statistics': known.statistics}
     self._decoded = None
     self.sizes = {
       'model': known.source,
       'images': num_images,
-      'images at a time': batch_size,
+      'images at a time, at most': batch_size,
       'V': known.vocab_size,
       'at most words': max_words,
     }
 
   def warm_up(self) -> None:
-    """Write captions of the first batch."""
-    self._image_fn(self._features).block_until_ready()
-    self._decode(self._features[: self._batch_size])
+    """Write captions of all images: another number is compiled anew."""
+    self.run()
 
   def run(self) -> work.Done:
     """Write captions of all images."""
-    self._decoded = self._decode(self._features)
+    self._decoded = generation.generate(
+      self._model,
+      self._variables,
+      parallel.local_devices(),
+      self._features,
+      self._options,
+      batch_size=self._batch_size,
+    )
     # The words of the best caption, as if all hypotheses ended with it.
     targets = float(self._decoded.num_targets[:, 0].sum()) * self._beam_size
     return work.Done(
@@ -148,12 +131,6 @@ class Decoding(work.Work):
         self._decoded.words, self._decoded.lengths, strict=True
       )
     ]
-
-  def _decode(self, features: np.ndarray):
-    images = np.asarray(self._image_fn(self._features))[: len(features)]
-    return decode_lib.decode_in_batches(
-      self._decode_fn, images, self._options, batch_size=self._batch_size
-    )
 
 
 def agreement(ours: list[list[int]], theirs: list[list[int]]) -> str:
