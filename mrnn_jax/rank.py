@@ -292,10 +292,8 @@ class Ranker:
     for start in range(0, len(order), _SENTENCE_BLOCK):
       rows = order[start : start + _SENTENCE_BLOCK]
       trees.append((rows, PrefixTree.build([sentences[s] for s in rows])))
-    images = [
-      slice(start, min(start + self._image_block, len(features)))
-      for start in range(0, len(features), self._image_block)
-    ]
+    size, N = self._image_block, len(features)
+    images = [slice(i, min(i + size, N)) for i in range(0, N, size)]
     cuts = [(t, columns) for t in range(len(trees)) for columns in images]
     ends = np.cumsum(
       [trees[t][1].num_prefixes * (x.stop - x.start) for t, x in cuts]
