@@ -25,6 +25,8 @@ def decode_options(config: Config) -> DecodeOptions:
     method='sample' if config.sample else method,
     beam_size=config.beam_size,
     num_best=config.nbest,
+    beam_groups=config.beam_groups,
+    diversity_penalty=config.diversity_penalty,
     num_samples=config.nbest,
     temperature=config.temperature,
     top_k=config.top_k,

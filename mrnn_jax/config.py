@@ -230,6 +230,21 @@ class Config:
   nbest: int = _flag(
     'generation', 1, 'Captions an image to write, at most beam_size.', low=1
   )
+  beam_groups: int = _flag(
+    'generation',
+    1,
+    'Divide the beam into so many groups that are kept different from each '
+    'other; --nbest are the best of all, each but once.',
+    low=1,
+  )
+  diversity_penalty: float = _flag(
+    'generation',
+    0.5,
+    'With beam_groups: what a word costs for each hypothesis of earlier groups '
+    'that has it at the same place, in units of log-probability.',
+    low=0,
+    high=1e6,
+  )
   length_penalty: float = _flag(
     'generation',
     0.0,
@@ -482,6 +497,16 @@ class Config:
       raise InputError(
         f'--nbest={self.nbest} asks for more captions than '
         f'--beam_size={self.beam_size} keeps: raise --beam_size.'
+      )
+    if self.beam_groups > 1 and self.sample:
+      raise InputError(
+        '--beam_groups is of a beam: leave out --sample or --beam_groups.'
+      )
+    if self.beam_size % self.beam_groups:
+      raise InputError(
+        f'--beam_size={self.beam_size} does not divide into '
+        f'--beam_groups={self.beam_groups} groups of one size: change one of '
+        'them.'
       )
     images = self.photos or self.features
     if self.task == 'rank' and not (images and self.sentences):

@@ -116,6 +116,10 @@ def convention(
 ) -> dict[str, Any]:
   """Return every convention that a result was made under."""
   num_own = np.asarray([len(texts) for texts in split.captions])
+  groups = {
+    'beam_groups': config.beam_groups,
+    'diversity_penalty': config.diversity_penalty,
+  }
   search = (
     {
       'sampled': True,
@@ -125,7 +129,10 @@ def convention(
       'sample_seed': config.sample_seed,
     }
     if config.sample
-    else {'beam_size': config.beam_size}
+    else {
+      'beam_size': config.beam_size,
+      **(groups if config.beam_groups > 1 else {}),
+    }
   )
   return {
     'min_word_count': model.config.min_word_count,
