@@ -59,8 +59,10 @@ if jax.__version_info__ < (0, 11):
 quick_jit = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
 
-@functools.partial(quick_jit, static_argnames='options')
-def table_search(table, images, prefix, lengths, max_words, ids, key, options):
+@functools.partial(quick_jit, static_argnames=('options', 'num_slots'))
+def table_search(
+  table, images, prefix, lengths, max_words, ids, key, options, num_slots
+):
   carry = jnp.zeros(len(images), jnp.int32)
   return search(
     table_step_fn(table),
@@ -72,14 +74,23 @@ def table_search(table, images, prefix, lengths, max_words, ids, key, options):
     ids,
     key,
     options,
+    num_slots,
   )
 
 
-def run(table, images, options, prefixes=None, max_words=None, **kwargs):
+def run(
+  table,
+  images,
+  options,
+  prefixes=None,
+  max_words=None,
+  num_slots=None,
+  **kwargs,
+):
   """Search with a table on all rows at once; numpy results."""
 
   def decode_fn(*batch):
-    return table_search(table, *batch, jax.random.key(7), options)
+    return table_search(table, *batch, jax.random.key(7), options, num_slots)
 
   kwargs.setdefault('batch_size', len(images))
   return decode_in_batches(
@@ -235,6 +246,97 @@ def test_no_step_after_all_are_settled():
   jax.effects_barrier()
   assert result.words[0, 0, :2].tolist() == [A, PAD]
   assert len(steps) == 2
+
+
+def groups_by_hand(table, image, options, max_words):
+  """The best of diverse groups as ``captions`` gives them, word by word."""
+  size = options.beam_size // options.beam_groups
+  alpha = options.length_penalty
+
+  def score(log_prob, L):
+    return log_prob / L**alpha if alpha else log_prob
+
+  # (words, log_prob, L, done) of each hypothesis of each group.
+  groups = [[((), 0.0, 0, False)] for _ in range(options.beam_groups)]
+  for _ in range(max_words):
+    taken = np.zeros(table.shape[0])
+    for g, group in enumerate(groups):
+      found = []  # (what it competes with, hypothesis, word)
+      for words, log_prob, L, done in group:
+        if done:
+          found.append((score(log_prob, L), (words, log_prob, L, True), None))
+          continue
+        log_probs = next_log_probs(table, image, words)
+        for word in set(range(table.shape[0])) - set(NEVER):
+          own = log_prob + log_probs[word]
+          cost = options.diversity_penalty * taken[word]
+          longer = words if word == END else (*words, word)
+          over = word == END or len(longer) == max_words
+          new = (longer, own, L + 1, over)
+          found.append((score(own - cost, L + 1), new, word))
+      found = sorted(found, key=lambda f: -f[0])[:size]
+      for _, _, word in found:
+        if word is not None:
+          taken[word] += 1
+      groups[g] = [hypothesis for _, hypothesis, _ in found]
+  merged = {}
+  for words, log_prob, L, _ in itertools.chain(*groups):
+    cut = len(words) == L
+    merged.setdefault(words, (words, log_prob, score(log_prob, L), cut))
+  merged = sorted(merged.values(), key=lambda caption: -caption[2])
+  return merged[: options.num_best]
+
+
+@pytest.mark.parametrize(
+  ('groups', 'num_best', 'alpha'), [(3, 6, 0.0), (3, 2, 0.7), (6, 1, 0.0)]
+)
+def test_groups_are_those_of_plain_python(groups, num_best, alpha):
+  table, images = random_table(9, 11, scale=1.0), random_images(20, 9)
+  options = DecodeOptions(
+    'beam',
+    beam_size=6,
+    num_best=num_best,
+    beam_groups=groups,
+    diversity_penalty=0.6,
+    length_penalty=alpha,
+    max_words=7,
+  )
+  result = run(table, images, options, num_slots=7)
+  for row in range(20):
+    expected = groups_by_hand(table, images[row], options, 7)
+    assert_same_captions(captions(result, row), expected)
+
+
+def test_groups_without_penalty_are_a_smaller_beam():
+  table, images = random_table(9, 11, scale=1.0), random_images(20, 9)
+  options = DecodeOptions(
+    'beam', beam_size=6, num_best=6, beam_groups=2, diversity_penalty=0.0
+  )
+  result = run(table, images, options)
+  smaller = dataclasses.replace(options, beam_size=3, num_best=3, beam_groups=1)
+  expected = run(table, images, smaller)
+  for row in range(20):
+    # What the second group finds too is there once.
+    assert captions(result, row) == captions(expected, row)
+  assert (result.log_probs[:, 3:] == -np.inf).all()
+
+
+def test_groups_begin_with_other_words():
+  table, images = random_table(9, 11, scale=1.0), random_images(20, 9)
+  table = table.at[..., END].add(-50.0)
+  options = DecodeOptions(
+    'beam',
+    beam_size=3,
+    num_best=3,
+    beam_groups=3,
+    diversity_penalty=100.0,
+    max_words=4,
+  )
+  result = run(table, images, options)
+  for words in result.words:
+    for t in range(4):
+      assert len(set(words[:, t])) == 3
+  assert (result.log_probs > -40).all()  # The model's own, without the cost.
 
 
 def greedy_by_hand(table, image, prefix, max_words):
@@ -461,10 +563,11 @@ def test_nucleus():
 
 
 @pytest.mark.parametrize('method', ['beam', 'sample'])
-def test_rows_do_not_depend_on_their_batch(method):
+def test_rows_do_not_depend_on_their_batch_and_slots(method):
   table, images = random_table(9, 9, scale=1.0), random_images(11, 9)
   prefixes = [[A, B, C][: i % 4] for i in range(11)]
-  max_words = [1 + 5 * i % 7 for i in range(11)]
+  max_words = [5 * i % 8 for i in range(11)]
+  assert max_words[8] == 0
   options = DecodeOptions(
     method, beam_size=3, num_best=2, num_samples=3, max_words=7
   )
@@ -476,11 +579,12 @@ def test_rows_do_not_depend_on_their_batch(method):
     options,
     prefixes,
     max_words,
-    batch_size=4,
+    num_slots=2,
+    batch_size=6,
     progress_fn=lambda *args: done.append(args),
   )
   jax.tree.map(np.testing.assert_array_equal, result, expected)
-  assert done == [(4, 11), (8, 11), (11, 11)]
+  assert done == [(6, 11), (11, 11)]
 
 
 def test_samples_are_the_same_however_many_are_drawn():
@@ -592,6 +696,10 @@ def test_too_many_words_asked_for():
     {'beam_size': 0},
     {'num_best': 0},
     {'method': 'beam', 'beam_size': 2, 'num_best': 3},
+    {'beam_groups': 0},
+    {'method': 'beam', 'beam_size': 10, 'beam_groups': 4},
+    {'diversity_penalty': -0.1},
+    {'diversity_penalty': float('inf')},
     {'num_samples': 0},
     {'max_words': 0},
     {'temperature': 0.0},
