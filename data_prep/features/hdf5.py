@@ -109,6 +109,26 @@ def _check(path: epath.Path, data: Any) -> None:
   files.check_packing(path, data.nbytes, data.id.get_storage_size())
   if data.dtype.kind == 'O':
     _check_heaps(path, data.file)
+    _check_lengths(path, data)
+
+
+def _check_lengths(path: epath.Path, data: Any) -> None:
+  """Refuse texts whose length alone, four bytes, would fill the memory.
+
+  Only where they stand in one piece, as usual; elsewhere the library takes up
+  to 4 GB before it sees that they are not there.
+  """
+  local, offset = os.fspath(path), data.id.get_offset()
+  if offset is None or not data.size or not os.path.exists(local):
+    return
+  # A reference: length, place of the collection, number in it.
+  stored = data.id.get_storage_size()
+  references = np.memmap(local, '<u4', 'r', offset, (data.size, 4))
+  longest = references[:, 0].max() if stored == references.nbytes else 0
+  if longest > 4 * files.MAX_NAME:
+    raise errors.InputError(
+      f'{path} is broken (a name of {longest:,} bytes): save it again.'
+    )
 
 
 def _check_heaps(path: epath.Path, file: Any) -> None:

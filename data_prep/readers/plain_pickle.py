@@ -169,7 +169,9 @@ def _makers() -> dict[str, Callable[..., Any]]:
   def scalar(dtype: '_Dtype', data: bytes = b'') -> Any:
     if dtype.numpy is None or dtype.numpy.itemsize != len(data):
       raise ValueError('a scalar that is no number or text')
-    return np.frombuffer(data, dtype.numpy)[0]
+    array = np.frombuffer(data, dtype.numpy)
+    _check_text(array)
+    return array[0]
 
   def array(data: bytes, dtype: '_Dtype', shape: tuple, order: str) -> '_Array':
     # Protocol 5: all at once instead of an empty array and its state.
@@ -220,14 +222,21 @@ class _Array:
     if not dtype.is_object:
       array = np.frombuffer(data, dtype.numpy)
       order = 'F' if by_columns else 'C'
-      # Text may have numbers that are no characters: better here than later.
-      array.tolist()
+      _check_text(array)
       self.value = array.reshape(shape, order=order)
       return
     if not isinstance(data, list) or len(data) != size or len(shape) > 1:
       raise ValueError('an array of objects that is no list')
     values = [value_of(item) for item in data]
     self.value = values if shape else values[0]
+
+
+def _check_text(array: np.ndarray) -> None:
+  """Refuse text with numbers that are no characters, which NumPy lets pass."""
+  if array.dtype.kind == 'U' and array.size and array.dtype.itemsize:
+    codes = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if codes.max() > 0x10FFFF:
+      raise ValueError('text that is none')
 
 
 def _text(value: str | bytes) -> str:

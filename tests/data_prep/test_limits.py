@@ -189,6 +189,31 @@ def test_a_list_of_photos_with_zeros(tmp_path):
   assert 'is no name for a photo' in refused(photos.find_all, str(path))
 
 
+def test_hdf5_of_names_of_two_gigabytes(tmp_path):
+  path = tmp_path / 'x.h5'
+  with h5py.File(path, 'w') as file:
+    file['features'] = np.eye(2, dtype=np.float32)
+    file['ids'] = ['a', 'b']
+    offset = file['ids'].id.get_offset()
+  data = bytearray(path.read_bytes())
+  data[offset : offset + 4] = (2**31).to_bytes(4, 'little')
+  path.write_bytes(data)
+  assert 'a name of 2,147,483,648 bytes' in refused(features.load, path)
+
+
+def test_numbers_that_are_no_characters(tmp_path):
+  """NumPy makes texts of them that break whatever touches them."""
+  words = np.array(['ab', 'cd'])
+  words.view(np.uint32)[1] = 0x110000
+  path = tmp_path / 'x.npy'
+  image = {'file_name': 'a.jpg', 'sentences': [words]}
+  np.save(path, np.array([image] * 3, object), allow_pickle=True)
+  assert 'text that is none' in refused(read, 'mrnn', path)
+  path = tmp_path / 'x.npz'
+  np.savez(path, ids=words, features=np.eye(2))
+  refused(features.load, path)
+
+
 def test_hdf5_of_texts_without_an_end(tmp_path):
   """The library would go round and round at a free place of no size."""
   path = tmp_path / 'x.h5'
