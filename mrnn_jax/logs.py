@@ -28,8 +28,11 @@ def set_level(level: str) -> None:
   global _level
   _level = level
   if level == 'debug':
-    jax.config.update('jax_logging_level', 'DEBUG')
-    absl_logging.set_verbosity(absl_logging.DEBUG)
+    logging.basicConfig()
+    # All of JAX at this level is thousands of lines on its cache's keys.
+    for name in ('jax._src.dispatch', 'jax._src.compiler'):
+      logging.getLogger(name).setLevel(logging.DEBUG)
+    absl_logging.set_verbosity(absl_logging.INFO)
     for quieted in list(logging.getLogger('absl').filters):
       logging.getLogger('absl').removeFilter(quieted)
 
@@ -262,7 +265,10 @@ class Log:
     Args:
       end: how.
     """
-    if not self._writes or self._step == self._start:
+    if not self._writes:
+      return
+    print(f'{end}; {format_seconds(self._clock.total())}', flush=True)
+    if self._step == self._start:
       return
     seconds = self._clock.seconds()
     entry = {
@@ -279,7 +285,6 @@ class Log:
       **run_times.device_memory(self._devices),
     }
     run_times.write_summary(self._workdir, entry, self._start)
-    print(f'{end}; {format_seconds(entry["total_seconds"])}')
     print(run_times.format_summary(entry), flush=True)
 
   def _where(self, step: int) -> str:

@@ -154,6 +154,13 @@ def test_no_sign_of_life_between_other_lines(time, tmp_path):
   assert beat.due() is None
 
 
+def test_a_run_without_steps_says_how_it_ended(tmp_path, capsys):
+  with logs.Log(tmp_path, 8, 8, 10, 5) as log:
+    log.close('all 8 steps are taken')
+  assert capsys.readouterr().out == 'all 8 steps are taken; 0 s\n'
+  assert not (tmp_path / run_times.SUMMARY_FILE).exists()
+
+
 def test_device_memory():
   def device(**stats):
     return types.SimpleNamespace(memory_stats=lambda: stats or None)
