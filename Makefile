@@ -38,7 +38,7 @@ pretrained: $(VENV)/installed
 	$(PY) -m data_prep.build --dataset=flickr8k --raw_dir="$$MRNN_DATA/flickr8k" \
 	  --features="$$MRNN_DATA/flickr8k/features/flickr8k_effnetlite0_224.npz" \
 	  --encoder="efficientnet_lite0, squash to 224 x 224" --data_dir=runs/lite0
-	$(PY) -m mrnn_jax.main --flagfile=flickr8k.flags --learning_rate=1e-3 \
-	  --weight_decay=0.01 --data_dir=runs/lite0 --workdir=runs/lite0/mrnn
+	$(PY) -m mrnn_jax.main --flagfile=flickr8k.flags --task=train \
+	  --data_dir=runs/lite0 --workdir=runs/lite0/mrnn
 	$(PY) -m mrnn_jax.main --workdir=runs/lite0/mrnn --task=export \
 	  --output=mrnn_jax/pretrained/model.npz
