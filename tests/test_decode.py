@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mrnn_jax import decode as decode_lib
+from mrnn_jax.captioning import decode_options
+from mrnn_jax.config import Config
 from mrnn_jax.decode import decode_in_batches
 from mrnn_jax.decode_options import METHODS, DecodeOptions
 from mrnn_jax.errors import InputError
@@ -718,6 +720,17 @@ def test_options_are_checked(kwargs):
   with pytest.raises(InputError) as error:
     DecodeOptions(**kwargs)
   assert str(error.value).endswith('.') or str(error.value).endswith(').')
+
+
+def test_groups_of_the_command_line():
+  options = decode_options(
+    Config(beam_size=6, beam_groups=3, diversity_penalty=0.7)
+  )
+  assert (options.num_groups, options.diversity_penalty) == (3, 0.7)
+  with pytest.raises(InputError, match='--beam_size=10 .* --beam_groups=4 '):
+    Config(beam_size=10, beam_groups=4)
+  with pytest.raises(InputError, match='--sample'):
+    Config(beam_size=4, beam_groups=2, sample=True)
 
 
 def test_options_are_static_arguments():
