@@ -24,7 +24,7 @@ def test_a_deferred_signal_waits_until_the_end():
   reached = False
   with pytest.raises(stopping.Stopped), stopping.handled():
     with stopping.deferred():
-      os.kill(os.getpid(), signal.SIGINT)
+      os.kill(os.getpid(), signal.SIGTERM)
       assert stopping.requested()
       reached = True
     pytest.fail('the signal was lost')
