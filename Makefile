@@ -12,7 +12,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 $(VENV)/tests-installed: $(VENV)/installed
-	$(PY) -m pip install -q pytest hypothesis ruff
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff
 	touch $@
 
 demo: $(VENV)/installed
@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 	@echo "Beside it: evaluation.json, captions.jsonl, retrieval.jsonl, loss.png, recall_curve.png"
 
 test: $(VENV)/tests-installed
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 lint: $(VENV)/tests-installed
 	$(PY) -m ruff check .
