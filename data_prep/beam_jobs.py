@@ -18,8 +18,7 @@ import uuid
 from etils import epath
 
 from data_prep import features as features_lib
-from data_prep import records, shards
-from data_prep.readers import files
+from data_prep import messages, records, shards
 from mrnn_jax import errors
 
 RUNNERS = ('DirectRunner', 'SparkRunner', 'FlinkRunner', 'DataflowRunner')
@@ -72,7 +71,7 @@ def check(runner: str | None, options: str | None) -> tuple[str, ...]:
   for part, match in zip(parts, matches, strict=True):
     if match is None:
       raise errors.InputError(
-        f'--beam_options has {files.shorten(part)}: write name=value, with'
+        f'--beam_options has {messages.shorten(part)}: write name=value, with'
         ' commas between several.'
       )
   if importlib.util.find_spec('apache_beam') is None:
@@ -125,8 +124,8 @@ def write(
   # Runners raise anything, and Beam's parser of options exits.
   except (Exception, SystemExit) as error:
     raise errors.InputError(
-      f"Beam's {engine.runner} has failed ({files.first_line(error)}): nothing"
-      ' was written; its messages above say more.'
+      f"Beam's {engine.runner} has failed ({messages.first_line(error)}): "
+      'nothing was written; its messages above say more.'
     ) from error
 
 

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from data_prep.readers import files
+from data_prep import messages
 from mrnn_jax.errors import InputError
 
 SUFFIXES = (
@@ -107,10 +107,10 @@ def _check_name(name: str) -> None:
   Raises:
     InputError: it is not UTF-8, has control characters or is too long.
   """
-  if not files.is_name(name):
+  if not messages.is_name(name):
     raise InputError(
-      f'{files.shorten(ascii(name))} is no name for a photo: rename it without'
-      ' control characters, in UTF-8.'
+      f'{messages.shorten(ascii(name))} is no name for a photo: rename it'
+      ' without control characters, in UTF-8.'
     )
 
 
@@ -195,7 +195,7 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
     raise PhotoError('no image of a known format') from error
   # Broken files lead Pillow's decoders to nearly any exception.
   except Exception as error:
-    raise PhotoError(f'broken: {files.first_line(error)}') from error
+    raise PhotoError(f'broken: {messages.first_line(error)}') from error
 
 
 def read_all(

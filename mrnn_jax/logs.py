@@ -72,11 +72,6 @@ def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
   return lines
 
 
-def printable(text: str) -> str:
-  """Return a text without what would steer a terminal."""
-  return ''.join(c if c.isprintable() else '?' for c in text)
-
-
 class Progress:
   """Tells of long work: what, how far, how fast, and how long still.
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mrnn_jax import captioning, files, parallel
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
-from mrnn_jax.logs import Progress, printable
+from mrnn_jax.errors import InputError, printable
+from mrnn_jax.logs import Progress
 from mrnn_jax.top_k import Ranking
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import tokenize

@@ -22,8 +22,7 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import generation, parallel, stored_model
 from mrnn_jax import model as model_lib
 from mrnn_jax.decode_options import DecodeOptions
-from mrnn_jax.errors import InputError
-from mrnn_jax.logs import printable
+from mrnn_jax.errors import InputError, printable
 from mrnn_jax.rank import Progress, Ranker
 from mrnn_jax.search import Decoded
 from mrnn_jax.top_k import Ranking

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from etils import epath
 
+from data_prep import messages
 from data_prep.features import hdf5, matlab, numpy_files
 from data_prep.features.table import Encoder, FeatureTable
-from data_prep.readers import files
 from mrnn_jax import errors
 
 __all__ = ['LOADERS', 'Encoder', 'FeatureTable', 'load']
@@ -69,5 +69,5 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
   except Exception as error:  # Broken archives raise nearly anything.
     raise errors.InputError(
       f'{path} is broken or not what its suffix says'
-      f' ({files.first_line(error)}): save it again.'
+      f' ({messages.first_line(error)}): save it again.'
     ) from error

@@ -12,7 +12,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from data_prep import progress
+from data_prep import messages, progress
 from data_prep.features import names
 from data_prep.features.table import Encoder, FeatureTable
 from data_prep.readers import files
@@ -125,7 +125,7 @@ def _check_lengths(path: epath.Path, data: Any) -> None:
   stored = data.id.get_storage_size()
   references = np.memmap(local, '<u4', 'r', offset, (data.size, 4))
   longest = references[:, 0].max() if stored == references.nbytes else 0
-  if longest > 4 * files.MAX_NAME:
+  if longest > 4 * messages.MAX_NAME:
     raise errors.InputError(
       f'{path} is broken (a name of {longest:,} bytes): save it again.'
     )

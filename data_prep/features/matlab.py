@@ -7,9 +7,9 @@ with ``imgid`` i in ``dataset.json``, or to line i of ``tasks.txt``.  Format
 
 from etils import epath
 
+from data_prep import messages
 from data_prep.features import hdf5, matlab5, names
 from data_prep.features.table import FeatureTable
-from data_prep.readers import files
 from mrnn_jax import errors
 
 _VARIABLES = ('feats', 'features', 'fc7', 'feat')
@@ -56,6 +56,6 @@ def _choose(path: epath.Path, shapes: dict[str, tuple[int, ...]]) -> str:
   if len(matrices) == 1:
     return matrices[0]
   raise errors.InputError(
-    f'{path} holds {files.listed(shapes)}: save the features as "feats"'
+    f'{path} holds {messages.listed(shapes)}: save the features as "feats"'
     ' [dimension, images].'
   )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from etils import epath
 import numpy as np
 
+from data_prep import messages
 from data_prep.readers import files, karpathy
 from mrnn_jax import errors
 
@@ -75,9 +76,9 @@ def text(value, source: str) -> str:
     InputError: it is none.
   """
   name = value.decode('utf-8') if isinstance(value, bytes) else str(value)
-  if not files.is_name(name):
+  if not messages.is_name(name):
     raise errors.InputError(
-      f'{source} has {files.shorten(ascii(name))} where a name should be:'
+      f'{source} has {messages.shorten(ascii(name))} where a name should be:'
       ' correct it.'
     )
   return name

@@ -6,7 +6,7 @@ import os
 from etils import epath
 import numpy as np
 
-from data_prep import progress
+from data_prep import messages, progress
 from data_prep.features import names
 from data_prep.features.table import Encoder, FeatureTable
 from data_prep.readers import files
@@ -23,7 +23,7 @@ def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
       if name not in archive.files:
         raise errors.InputError(
           f'{path} has no array {name!r} (only'
-          f' {files.listed(archive.files)}): save it with'
+          f' {messages.listed(archive.files)}): save it with'
           ' np.savez(file, ids=..., features=...).'
         )
     entries = archive.zip.infolist()
@@ -101,7 +101,7 @@ def _read_vector(path: epath.Path) -> np.ndarray:
       vector = np.load(file, allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise errors.InputError(
-      f'{path} is no feature ({files.first_line(error)}): save it with'
+      f'{path} is no feature ({messages.first_line(error)}): save it with'
       ' np.save(file, vector).'
     ) from error
   if not isinstance(vector, np.ndarray) or vector.size != max(

@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, gather, splits
 from mrnn_jax import errors
 
@@ -43,8 +43,8 @@ def _read_file(path: epath.Path, gatherer: gather.Gatherer):
     image_id = _id(annotation, 'image_id', where)
     if image_id not in names:
       raise errors.InputError(
-        f'{where} is about image {files.listed([str(image_id)])}, which is not'
-        ' among the "images": give the whole file.'
+        f'{where} is about image {messages.listed([str(image_id)])}, which is'
+        ' not among the "images": give the whole file.'
       )
     captioned.add(image_id)
     gatherer.add(names[image_id], [annotation.get('caption')], where, split)

@@ -1,6 +1,6 @@
 """Find the raw files under a directory and read their lines."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import fnmatch
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from data_prep import records
+from data_prep import messages, records
 from mrnn_jax import errors
 
 # The names that split lists usually bear; Flickr8K's own are here because its
@@ -42,7 +42,6 @@ COMMON_LISTS = {
 # Beyond these a file is not what it is given as, or nothing good will come of
 # reading it: all captions of COCO are 0.1 GB.
 MAX_FILE_BYTES = 2 * 2**30
-MAX_NAME = 1_000
 MAX_LINE_BYTES = 10 * 2**20
 # Each takes sixty bytes or more in memory, and as few as two in the file; those
 # of COCO's captions are a tenth of this.
@@ -308,7 +307,8 @@ def read_json(path: epath.Path) -> dict[str, Any]:
   value = parse_json(text, str(path))
   if not isinstance(value, dict):
     raise errors.InputError(
-      f'{path} is no JSON object but begins with {shorten(text.strip())}: give'
+      f'{path} is no JSON object but begins with'
+      f' {messages.shorten(text.strip())}: give'
       " COCO's or Karpathy's file, or JSON lines in a .jsonl file."
     )
   return value
@@ -334,42 +334,9 @@ def parse_json(text: str, source: str, line: int = 1) -> Any:
     ) from error
   except ValueError as error:  # For example a number of 5,000 digits.
     raise errors.InputError(
-      f'{source}:{line} is JSON that cannot be read ({first_line(error)}).'
+      f'{source}:{line} is JSON that cannot be read'
+      f' ({messages.first_line(error)}).'
     ) from error
-
-
-def first_line(error: Exception) -> str:
-  """Return what an exception says, short enough for one sentence."""
-  text = printable(str(error).split('\n')[0])[:300]
-  return text.rstrip('.') or type(error).__name__
-
-
-def printable(text: str) -> str:
-  """Return text without what would move a terminal's cursor or not encode."""
-  return ''.join('?' if _is_odd(c) else c for c in text)
-
-
-def listed(names: Iterable[str]) -> str:
-  """Return names for a message, whatever they are called and however many."""
-  names = list(names)
-  first = ', '.join(printable(name[:50]) for name in names[:10])
-  return (first or 'nothing') + (', ...' if len(names) > 10 else '')
-
-
-def is_name(text: str) -> bool:
-  """Whether text can name an image: on one line, in UTF-8, not too long."""
-  return len(text) <= MAX_NAME and not any(_is_odd(c) for c in text)
-
-
-def _is_odd(character: str) -> bool:
-  """Whether it is a control character or half of one."""
-  code = ord(character)
-  return code < 32 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
-
-
-def shorten(text: str, width: int = 40) -> str:
-  """Quote the beginning of a text for a message."""
-  return repr(text[:width] + ('...' if len(text) > width else ''))
 
 
 def read_list(path: epath.Path) -> list[str]:
@@ -387,7 +354,7 @@ def read_list(path: epath.Path) -> list[str]:
   names = []
   for number, line in enumerate(read_text(path).split('\n'), start=1):
     name = line.strip()
-    if not is_name(name):
+    if not messages.is_name(name):
       raise errors.InputError(
         f'{path}:{number} is not the name of one image: give a file with one'
         ' image name a line.'

@@ -6,7 +6,7 @@ have the same form, as ``captions.token``.
 
 import re
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, gather, splits
 from mrnn_jax import errors
 
@@ -110,7 +110,7 @@ def parse_captions(
     if not tab or not match or not records.image_key(match[1]):
       raise errors.InputError(
         f'{source}:{number} is not "name.jpg#0<TAB>caption" but'
-        f' {files.shorten(line)}: correct the line or the file given.'
+        f' {messages.shorten(line)}: correct the line or the file given.'
       )
     where = f'{source}:{number}'
     name, index = gather.as_name(match[1], where), match[2]

@@ -6,6 +6,7 @@ import re
 
 from etils import epath
 
+from data_prep import messages
 from data_prep.readers import (
   DATASETS,
   coco,
@@ -59,8 +60,8 @@ def choose(dataset: str, raw: files.RawFiles) -> str:
     if found is None:
       raise errors.InputError(
         f'{path} is no captions file that is known'
-        f' (it begins with {files.shorten(_head(path).strip())}): say what it'
-        f' is with --format, one of {", ".join(_USUAL)}.'
+        f' (it begins with {messages.shorten(_head(path).strip())}): say what'
+        f' it is with --format, one of {", ".join(_USUAL)}.'
       )
     return found
   if dataset in DATASETS:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, splits
 from mrnn_jax import errors
 
@@ -107,9 +107,9 @@ def as_name(value: Any, where: str) -> str:
       f'{where} has no name of an image: it must be text or a whole number.'
     )
   name = value.strip()
-  if not records.image_key(name) or not files.is_name(name):
+  if not records.image_key(name) or not messages.is_name(name):
     raise errors.InputError(
-      f'{where} has {files.shorten(value)} where the name of an image should'
+      f'{where} has {messages.shorten(value)} where the name of an image should'
       ' be: correct it.'
     )
   return name
@@ -139,7 +139,7 @@ def check_length(caption: str, where: str) -> None:
   if len(caption) > MAX_CAPTION:
     raise errors.InputError(
       f'{where} has a caption of {len(caption):,} characters'
-      f' ({files.shorten(caption)}): at most {MAX_CAPTION:,} will do.'
+      f' ({messages.shorten(caption)}): at most {MAX_CAPTION:,} will do.'
     )
 
 

@@ -13,7 +13,7 @@ import re
 
 from etils import epath
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, gather
 from mrnn_jax import errors
 
@@ -119,7 +119,7 @@ def parse_description(text: str, source: str) -> list[str]:
   except ValueError as error:  # A number of 5,000 digits.
     raise errors.InputError(
       f'{source} has a character that cannot be read'
-      f' ({files.first_line(error)}): correct it.'
+      f' ({messages.first_line(error)}): correct it.'
     ) from error
   for part in parts:
     gather.check_length(part, source)

@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, gather
 from mrnn_jax import errors
 
@@ -61,8 +61,8 @@ def read_names(path: epath.Path) -> list[str]:
       or names[column] is not None
     ):
       raise errors.InputError(
-        f'{where} has "imgid" {files.shorten(str(column))}: it must number the'
-        ' images, each once, from 0.'
+        f'{where} has "imgid" {messages.shorten(str(column))}: it must number'
+        ' the images, each once, from 0.'
       )
     names[column] = gather.as_name(image.get('filename'), where)
   return [name for name in names if name is not None]

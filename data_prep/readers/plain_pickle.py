@@ -17,6 +17,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from data_prep import messages
 from data_prep.readers import files
 from mrnn_jax import errors
 
@@ -66,8 +67,8 @@ def load_npy(path: epath.Path) -> Any:
     _, _, dtype = read_header(data)
   except Exception as error:  # NumPy has a parser for Python's own headers.
     raise errors.InputError(
-      f'{path} is no .npy file ({files.first_line(error)}): save it again with'
-      ' np.save.'
+      f'{path} is no .npy file ({messages.first_line(error)}): save it again'
+      ' with np.save.'
     ) from error
   if not dtype.hasobject:
     raise errors.InputError(
@@ -81,8 +82,8 @@ def load_npy(path: epath.Path) -> Any:
     raise
   except Exception as error:  # A broken pickle raises nearly anything.
     raise errors.InputError(
-      f'{path} is broken ({files.first_line(error)}): save it again with'
-      ' np.save.'
+      f'{path} is broken ({messages.first_line(error)}): save it again'
+      ' with np.save.'
     ) from error
 
 
@@ -150,7 +151,7 @@ class _Unpickler(pickle.Unpickler):
     maker = self._makers.get(f'{module}.{name}')
     if maker is None:
       raise errors.InputError(
-        f'{self._source} asks for {files.shorten(f"{module}.{name}")}, which'
+        f'{self._source} asks for {messages.shorten(f"{module}.{name}")}, which'
         ' no list of captions needs, so it was not read: have it saved anew'
         ' from plain lists, dictionaries and strings.'
       )

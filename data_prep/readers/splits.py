@@ -7,7 +7,7 @@ chance: a split that nothing names is cut from train by a seed.
 from collections.abc import Mapping
 import random
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files
 from mrnn_jax import errors
 
@@ -37,8 +37,8 @@ def parse(name: str, where: str, restval: bool = True) -> str:
   split = _SPLITS.get(name.strip().lower())
   if split is None:
     raise errors.InputError(
-      f'{where} has the split {files.shorten(name)}: write train, validation or'
-      ' test.'
+      f'{where} has the split {messages.shorten(name)}: write train, validation'
+      ' or test.'
     )
   if split == 'restval':
     return 'train' if restval else LEFT_OUT

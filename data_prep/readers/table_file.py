@@ -11,7 +11,7 @@ import csv
 
 from etils import epath
 
-from data_prep import records
+from data_prep import messages, records
 from data_prep.readers import files, gather
 from mrnn_jax import errors
 
@@ -59,8 +59,8 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, str, str, str]]:
   for column in ('image_id', 'caption'):
     if column not in columns:
       raise errors.InputError(
-        f'{path}:1 names the columns {files.shorten(", ".join(names))} without'
-        f' {column}: begin the file with image_id,caption or'
+        f'{path}:1 names the columns {messages.shorten(", ".join(names))} '
+        f'without {column}: begin the file with image_id,caption or'
         ' image_id,caption,split.'
       )
   reader = csv.reader(lines, delimiter=separator, strict=True)
@@ -72,7 +72,7 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, str, str, str]]:
     except csv.Error as error:
       raise errors.InputError(
         f'{path}:{reader.line_num + 1} is no line of a table'
-        f' ({files.first_line(error)}): check its double quotes.'
+        f' ({messages.first_line(error)}): check its double quotes.'
       ) from error
     # Counted where a row ends: one in quotes may go over several lines.
     where = f'{path}:{reader.line_num + 1}'

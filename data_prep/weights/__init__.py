@@ -15,10 +15,10 @@ import zipfile
 from etils import epath
 import numpy as np
 
-from data_prep.readers import files as readers
+from data_prep import messages
 from data_prep.weights import arrays, torch_files
 from data_prep.weights.arrays import UnusableError
-from mrnn_jax.errors import InputError
+from mrnn_jax.errors import InputError, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,12 @@ def load(path: epath.PathLike) -> Weights:
       f' ({error.strerror or error}): correct --weights.'
     ) from error
   except UnusableError as error:
-    reason = readers.printable(str(error))[:500]
+    reason = printable(str(error))[:500]
     raise InputError(f'the weights file {path} {reason}.') from error
   # Broken files lead the readers of their parts to nearly anything.
   except Exception as error:
     raise InputError(
-      f'the weights file {path} is broken ({readers.first_line(error)}): fetch'
+      f'the weights file {path} is broken ({messages.first_line(error)}): fetch'
       ' it again.'
     ) from error
   return Weights(tensors, checksum, str(path))

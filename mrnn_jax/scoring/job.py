@@ -31,9 +31,8 @@ from etils import epath
 import numpy as np
 
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
+from mrnn_jax.errors import InputError, printable
 from mrnn_jax.logs import format_seconds
-from mrnn_jax.own_data import printable
 from mrnn_jax.scoring import records
 from mrnn_jax.scoring.images import ImageLookup
 from mrnn_jax.scoring.inputs import Inputs
