@@ -19,12 +19,13 @@ demo: $(VENV)/installed
 	$(PY) -m data_prep.build --dataset=scenes --data_dir=$(DEMO)/data
 	$(PY) -m mrnn_jax.main --flagfile=demo.flags --workdir=$(DEMO)/mrnn
 	$(PY) -m mrnn_jax.main --flagfile=demo.flags --model=rnn-base --workdir=$(DEMO)/rnn_base
-	$(PY) -m mrnn_jax.main --workdir=$(DEMO)/mrnn --data_dir=$(DEMO)/data --task=report \
+	$(PY) -m mrnn_jax.main --workdir=$(DEMO)/mrnn --task=report \
 	  --photos=$$(ls -d $(DEMO)/data/scenes_images/2000_seed0_*)
 	$(PY) -m mrnn_jax.report $(DEMO)/mrnn $(DEMO)/rnn_base
 	@echo
 	@echo "Open $(DEMO)/mrnn/report.html"
 	@echo "Beside it: evaluation.json, captions.jsonl, retrieval.jsonl, loss.png, recall_curve.png"
+	@echo "RNN-Base: $(DEMO)/rnn_base/; the dataset and its pictures: $(DEMO)/data/"
 
 test: $(VENV)/tests-installed
 	$(PY) -m pytest -n 2

@@ -10,7 +10,7 @@ from absl import flags
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import beam_jobs, caption_features, checks, scenes
+from data_prep import beam_jobs, caption_features, checks, records, scenes
 from data_prep import features as features_lib
 from data_prep.readers import DATASETS, READERS, formats
 from data_prep.readers import files as raw_files
@@ -267,11 +267,14 @@ def _build_from_files(config: BuildConfig):
   if raw_format != config.dataset:
     print(f'Captions in the format {raw_format}.')
   raw = READERS[raw_format](given)
-  table = features_lib.load(config.features, config.feature_ids)
-  _declare_encoder(table, config)
   checked = checks.check_captions(config.dataset, raw)
-  checked = checks.check_features(checked, raw, table)
   print(checked.report, flush=True)
+  try:
+    table = features_lib.load(config.features, config.feature_ids)
+    _declare_encoder(table, config)
+  except errors.InputError as error:
+    raise errors.InputError(checked.explain(str(error))) from error
+  checked = _check_features(checked, raw, table)
   digest = caption_features.digest_features(checked, table)
   fingerprint = caption_features.fingerprint(
     checked, raw.seed, table.encoder, digest
@@ -286,6 +289,19 @@ def _build_from_files(config: BuildConfig):
   )
   engine = _engine(config)
   return caption_features.write(content, config.root, engine), True
+
+
+def _check_features(
+  checked: checks.Checked,
+  raw: records.RawDataset,
+  table: features_lib.FeatureTable,
+) -> checks.Checked:
+  """Check the features, print what was found, refuse data with faults."""
+  before = checked.report
+  checked = checks.check_features(checked, raw, table)
+  print(checked.report.removeprefix(before).strip(), flush=True)
+  checked.refuse()
+  return checked
 
 
 def _engine(config: BuildConfig) -> beam_jobs.Engine | None:
@@ -321,6 +337,7 @@ def _build_scenes(config: BuildConfig):
   made = scenes.generate(config.num_scenes or scenes.NUM_SCENES, config.seed)
   checked = checks.check_captions('scenes', made.raw)
   print(checked.report, flush=True)
+  checked.refuse()
   network = encoders.load(encoders.DEFAULT)
   # Known before anything is drawn or encoded, both of which take a while.
   fingerprint = caption_features.fingerprint(
@@ -342,9 +359,7 @@ def _build_scenes(config: BuildConfig):
     'the encoder',
     encoded.encoder,
   )
-  report = checked.report
-  checked = checks.check_features(checked, made.raw, table)
-  print(checked.report.removeprefix(report).strip(), flush=True)
+  checked = _check_features(checked, made.raw, table)
   content = caption_features.Content('scenes', checked, table, fingerprint)
   return caption_features.write(content, config.root), True
 

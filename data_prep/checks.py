@@ -12,20 +12,36 @@ from mrnn_jax import errors, vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
-  """Data that may be written, and what was found on the way.
+class Fault:
+  """Something for which the data must not be written.
 
   Attributes:
-    splits: split -> its records, in the order of the list.
+    what: what is wrong, a sentence without its end.
+    remedy: what to do about it, read after a colon.
+  """
+
+  what: str
+  remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+  """What was found in data, which may be written if ``refuse`` lets it pass.
+
+  Attributes:
+    splits: split -> its records, in the order of the list, without images that
+      have no caption.
     words: split -> number of words, ends of sentences not counted.
     oddities: what the report lists.
     report: the report as people read it.
+    faults: why the data must not be written, if anything is wrong.
   """
 
   splits: dict[str, list[records.Record]]
   words: dict[str, int]
   oddities: list[records.Oddity]
   report: str
+  faults: list[Fault]
 
   @property
   def num_captions(self) -> dict[str, int]:
@@ -34,6 +50,27 @@ class Checked:
       split: sum(len(record.captions) for record in rows)
       for split, rows in self.splits.items()
     }
+
+  def explain(self, *others: str) -> str:
+    """Return all faults, one sentence for each remedy.
+
+    Args:
+      *others: sentences on what else is wrong, told after them.
+    """
+    whats: dict[str, list[str]] = {}
+    for fault in self.faults:
+      whats.setdefault(fault.remedy, []).append(fault.what)
+    sentences = [f'{"; ".join(w)}: {remedy}.' for remedy, w in whats.items()]
+    return ' '.join([*sentences, *others])
+
+  def refuse(self) -> None:
+    """Raise an error that tells all faults at once, if there are any.
+
+    Raises:
+      InputError: the data must not be written.
+    """
+    if self.faults:
+      raise errors.InputError(self.explain())
 
 
 def check_captions(name: str, raw: records.RawDataset) -> Checked:
@@ -44,28 +81,30 @@ def check_captions(name: str, raw: records.RawDataset) -> Checked:
     raw: what a reader returned.
 
   Returns:
-    The records of each split without their empty captions.
-
-  Raises:
-    InputError: a split is empty or shares an image with another, or an image
-      of a split has no caption with a word in it.
+    The records of each split without their empty captions.  It is a fault if
+    a split is empty or shares an image with another, or an image of a split
+    has no caption with a word in it.
   """
-  _check_splits(raw.splits)
+  named = dict(raw.splits)
+  for split in records.SPLITS:
+    named.setdefault(split, [])
+  faults = _check_splits(named)
   oddities = list(raw.oddities)
   kept, empty = _drop_empty(raw.captions)
   if empty:
     what = 'empty captions (left out)'
     oddities.append(records.Oddity(what, tuple(empty)))
-  for split, ids in raw.splits.items():
+  for split, ids in named.items():
     missing = [image_id for image_id in ids if not kept.get(image_id)]
-    _refuse(missing, split, 'no caption with a word in it', 'captions')
+    lack = 'no caption with a word in it'
+    faults += _lacking(missing, split, lack, 'captions')
   splits = {
-    split: [records.Record(i, tuple(kept[i])) for i in ids]
-    for split, ids in raw.splits.items()
+    split: [records.Record(i, tuple(kept[i])) for i in ids if kept.get(i)]
+    for split, ids in named.items()
   }
   words = {split: _num_words(rows) for split, rows in splits.items()}
-  checked = Checked(splits, words, oddities, '')
-  report = _table(name, checked)
+  checked = Checked(splits, words, oddities, '', faults)
+  report = _table(name, named, checked)
   if raw.note:
     report += f'\n{raw.note}'
   return dataclasses.replace(checked, report=report + _list(oddities))
@@ -84,23 +123,24 @@ def check_features(
     table: the features.
 
   Returns:
-    The same, with what was found about the features in the report.
-
-  Raises:
-    InputError: an image of a split has no feature, or one that is not finite.
+    The same, with what was found about the features in the report.  It is a
+    fault if an image of a split has no feature, or one that is not finite.
   """
-  for split, rows in checked.splits.items():
-    missing = [r.image_id for r in rows if r.image_id not in table]
-    _refuse(missing, split, 'no feature', 'features')
-  zero, infinite = [], []
-  for split, rows in checked.splits.items():
-    for record in rows:
-      feature = table.get(record.image_id)
+  missing, infinite, zero = [], [], []
+  for split, ids in raw.splits.items():
+    without = [i for i in ids if i not in table]
+    missing += _lacking(without, split, 'no feature', 'features')
+    broken = []
+    for image_id in ids:
+      if image_id not in table:
+        continue
+      feature = table.get(image_id)
       if not np.isfinite(feature).all():
-        infinite.append(record.image_id)
+        broken.append(image_id)
       elif not feature.any():
-        zero.append(record.image_id)
-    _refuse(infinite, split, 'a feature that is not finite', 'features')
+        zero.append(image_id)
+    lack = 'a feature that is not finite'
+    infinite += _lacking(broken, split, lack, 'features')
   known = {records.image_key(image_id) for image_id in raw.captions}
   listed = {i for ids in raw.splits.values() for i in ids}
   found = [
@@ -111,7 +151,7 @@ def check_features(
     ('repeated ids among the features (used once)', table.repeated),
     (
       'captions of images without a feature (left out)',
-      [i for i in raw.captions if i not in table],
+      [i for i in raw.captions if i not in listed and i not in table],
     ),
     (
       'features without captions (left out)',
@@ -120,7 +160,7 @@ def check_features(
     ('features that are zero throughout', zero),
     (
       'training images with the feature of another',
-      _same_features(checked.splits['train'], table),
+      _same_features(raw.splits.get('train', ()), table),
     ),
   ]
   oddities = [
@@ -132,28 +172,35 @@ def check_features(
     + _list(oddities)
   )
   return dataclasses.replace(
-    checked, oddities=checked.oddities + oddities, report=report
+    checked,
+    oddities=checked.oddities + oddities,
+    report=report,
+    faults=checked.faults + missing + infinite,
   )
 
 
-def _check_splits(splits: dict[str, list[str]]):
-  """Refuse empty splits, and images that stand in two of them."""
+def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
+  """Find empty splits, and images that stand in two of them."""
+  faults = []
   owner: dict[str, str] = {}
   for split in records.SPLITS:
-    if not splits.get(split):
-      raise errors.InputError(
-        f'The {split} split is empty: give a list of images with'
-        f' --{split}_list.'
+    if not splits[split]:
+      remedy = f'give a list of images with --{split}_list'
+      faults.append(Fault(f'The {split} split is empty', remedy))
+    shared: dict[str, list[str]] = {}
+    for image_id in splits[split]:
+      other = owner.get(records.image_key(image_id))
+      if other:
+        shared.setdefault(other, []).append(image_id)
+    for other, names in shared.items():
+      what = (
+        f'{len(names):,} images stand in the lists of {other} and {split}'
+        f' ({_first(names)})'
       )
+      faults.append(Fault(what, 'take each out of one of them'))
     for image_id in splits[split]:
-      key = records.image_key(image_id)
-      if key in owner:
-        raise errors.InputError(
-          f'{image_id} stands in the lists of {owner[key]} and {split}: take'
-          ' it out of one of them.'
-        )
-    for image_id in splits[split]:
-      owner[records.image_key(image_id)] = split
+      owner.setdefault(records.image_key(image_id), split)
+  return faults
 
 
 def _drop_empty(
@@ -168,30 +215,42 @@ def _drop_empty(
   return kept, empty
 
 
-def _refuse(names: Sequence[str], split: str, lack: str, what: str):
-  """Raise an error that counts and names the images of a split, if any."""
-  if names:
-    first = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-    raise errors.InputError(
-      f'{len(names):,} images of the {split} split have {lack} ({first}):'
-      f' complete the {what} or take the images out of the list.'
+def _lacking(
+  names: Sequence[str], split: str, lack: str, what: str
+) -> list[Fault]:
+  """Return the fault that counts and names images of a split, if any."""
+  if not names:
+    return []
+  return [
+    Fault(
+      f'{len(names):,} images of the {split} split have {lack}'
+      f' ({_first(names)})',
+      f'complete the {what} or take the images out of the list',
     )
+  ]
+
+
+def _first(names: Sequence[str]) -> str:
+  """Return the first few names."""
+  return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def _same_features(
-  rows: Iterable[records.Record], table: features_lib.FeatureTable
+  ids: Iterable[str], table: features_lib.FeatureTable
 ) -> list[str]:
   """Name the pairs of images whose features agree bit by bit."""
   first: dict[bytes, str] = {}
   pairs = []
-  for record in rows:
-    feature = table.get(record.image_id).tobytes()
+  for image_id in ids:
+    if image_id not in table:
+      continue
+    feature = table.get(image_id).tobytes()
     # The features themselves would stay in memory as keys; a long hash of
     # them is as good.
     digest = hashlib.blake2b(feature, digest_size=16).digest()
-    other = first.setdefault(digest, record.image_id)
-    if other != record.image_id:
-      pairs.append(f'{other} = {record.image_id}')
+    other = first.setdefault(digest, image_id)
+    if other != image_id:
+      pairs.append(f'{other} = {image_id}')
   return pairs
 
 
@@ -204,14 +263,14 @@ def _num_words(rows: Iterable[records.Record]) -> int:
   )
 
 
-def _table(name: str, checked: Checked) -> str:
-  """Lay out images, captions and words per split."""
+def _table(name: str, named: dict[str, list[str]], checked: Checked) -> str:
+  """Lay out the images that splits name, their captions and words."""
   lines = [f'{name:<14}{"images":>9}{"captions":>10}{"words":>11}{"each":>7}']
   captions = checked.num_captions
-  for split, rows in checked.splits.items():
-    each = checked.words[split] / captions[split]
+  for split, ids in named.items():
+    each = checked.words[split] / max(captions[split], 1)
     lines.append(
-      f'  {split:<12}{len(rows):>9,}{captions[split]:>10,}'
+      f'  {split:<12}{len(ids):>9,}{captions[split]:>10,}'
       f'{checked.words[split]:>11,}{each:>7.1f}'
     )
   return '\n'.join(lines)

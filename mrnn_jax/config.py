@@ -2,14 +2,15 @@
 
 Every field of ``Config`` is a flag of the same name.  Fields of the groups in
 ``FIXED_GROUPS`` make the model what it is: they are stored with its
-checkpoints, and a workdir refuses other values.
+checkpoints, and a workdir refuses other values.  Those of ``REMEMBERED`` are
+stored too, and hold for later tasks that do not give them.
 """
 
 from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from mrnn_jax import profiling
+from mrnn_jax import config_checks
 from mrnn_jax.errors import InputError
 
 TASKS = (
@@ -35,6 +36,18 @@ GROUPS = {
   'machine': 'Machine and logging',
 }
 FIXED_GROUPS = ('data', 'model', 'training')
+# Where the data is, and what is chosen together with a model.
+REMEMBERED = (
+  'data_dir',
+  'beam_size',
+  'length_penalty',
+  'max_words',
+  'min_words',
+  'no_repeat_ngram',
+  'norm_images',
+  'first_caption_only',
+  'shortlist',
+)
 
 
 def _flag(group: str, default: Any, text: str, **limits: Any) -> Any:
@@ -67,8 +80,8 @@ class Config:
   model_file: str = _flag(
     'run',
     '',
-    'Use the model of this file (written by task=export) instead of the '
-    "workdir's.",
+    'Use the model of this file (written by task=export), or of this other '
+    "workdir, instead of the workdir's.",
   )
   data_dir: str = _flag(
     'run', '', "Folder of prepared datasets. Default: TFDS's own."
@@ -490,48 +503,7 @@ class Config:
   )
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      _check(field, getattr(self, field.name))
-    profiling.parse_steps(self.profile_steps)
-    if self.nbest > self.beam_size and not self.sample:
-      raise InputError(
-        f'--nbest={self.nbest} asks for more captions than '
-        f'--beam_size={self.beam_size} keeps: raise --beam_size.'
-      )
-    if self.beam_groups > 1 and self.sample:
-      raise InputError(
-        '--beam_groups is of a beam: leave out --sample or --beam_groups.'
-      )
-    if self.beam_size % self.beam_groups:
-      raise InputError(
-        f'--beam_size={self.beam_size} does not divide into '
-        f'--beam_groups={self.beam_groups} groups of one size: change one of '
-        'them.'
-      )
-    images = self.photos or self.features
-    if self.task == 'rank' and not (images and self.sentences):
-      raise InputError(
-        '--task=rank wants --photos=DIR (or --features=FILE) and '
-        '--sentences=FILE.'
-      )
-    if self.rerank_neighbors and images:
-      raise InputError(
-        '--rerank_neighbors needs the training images of a dataset: leave it '
-        'out for photos and features of your own.'
-      )
-    if self.rerank_neighbors and self.length_protocol == 'reference':
-      raise InputError(
-        '--rerank_neighbors goes with --length_protocol=end_sign only.'
-      )
-    if self.min_words > self.max_words:
-      raise InputError(
-        f'--min_words={self.min_words} is above --max_words={self.max_words}.'
-      )
-    if self.context_words and self.length_protocol != 'reference':
-      raise InputError(
-        '--context_words needs --length_protocol=reference: only then is there '
-        'a sentence to take the words from.'
-      )
+    config_checks.check(self)
 
   def fixed(self) -> dict[str, Any]:
     """Return the fields that a workdir holds fast, as JSON values."""
@@ -541,42 +513,35 @@ class Config:
       if field.metadata['group'] in FIXED_GROUPS
     }
 
+  def remembered(self) -> dict[str, Any]:
+    """Return the fields that later tasks take over, as JSON values."""
+    return {name: getattr(self, name) for name in REMEMBERED}
+
   def replace(self, **changes: Any) -> 'Config':
     """Return a copy with some fields changed."""
     return dataclasses.replace(self, **changes)
 
 
-def _check(field: dataclasses.Field, value: Any) -> None:
-  """Raise InputError where a value is outside its field's limits."""
-  limits = field.metadata
-  name = f'--{field.name}={value}'
-  if 'choices' in limits and value not in limits['choices']:
-    raise InputError(f'{name}: choose one of {", ".join(limits["choices"])}.')
-  if 'low' in limits and not value >= limits['low']:
-    raise InputError(f'{name} is too small: at least {limits["low"]}.')
-  if 'above' in limits and not value > limits['above']:
-    raise InputError(
-      f'{name} is too small: it must be above {limits["above"]}.'
-    )
-  if 'high' in limits and not value <= limits['high']:
-    raise InputError(f'{name} is too large: at most {limits["high"]}.')
-
-
 def with_stored(
-  config: Config, stored: Mapping[str, Any], names_given: set[str], workdir: str
+  config: Config,
+  description: Mapping[str, Any],
+  names_given: set[str],
+  source: str,
 ) -> Config:
-  """Take the fixed fields of a config from a workdir.
+  """Complete a config by what a workdir or a model's file holds.
 
   Args:
     config: from the command line.
-    stored: what the workdir holds: ``Config.fixed()`` of the run that made it.
-    names_given: flags that the user gave: their values must agree.
-    workdir: for the message.
+    description: 'config': ``Config.fixed()`` of the run that made it, and
+      'remembered', of which it may lack some or all.
+    names_given: flags that the user gave.  They must agree with the fixed
+      fields, and prevail over the remembered ones.
+    source: for the message.
 
   Raises:
-    InputError: a flag given differs from what is stored.
+    InputError: a flag given differs from a fixed field.
   """
-  fixed = config.fixed()
+  fixed, stored = config.fixed(), description['config']
   different = [
     f'--{name}={fixed[name]} (there: {stored[name]})'
     for name in fixed
@@ -584,9 +549,12 @@ def with_stored(
   ]
   if different:
     raise InputError(
-      f'{workdir} holds a run with other settings than '
+      f'{source} holds a run with other settings than '
       f'{", ".join(different)}: give another --workdir, or leave these flags '
       'as they were.'
     )
   known = {name: value for name, value in stored.items() if name in fixed}
+  for name, value in description.get('remembered', {}).items():
+    if name in REMEMBERED and name not in names_given:
+      known[name] = value
   return config.replace(**known)

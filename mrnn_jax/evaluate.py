@@ -13,6 +13,7 @@ from mrnn_jax import (
   reference_length,
 )
 from mrnn_jax import metrics as metrics_lib
+from mrnn_jax import rank as rank_lib
 from mrnn_jax import retrieval as retrieval_lib
 from mrnn_jax.config import Config
 from mrnn_jax.score import Scorer, perplexities
@@ -123,6 +124,7 @@ def convention(
   search = (
     {
       'sampled': True,
+      'beam_size': None,
       'temperature': config.temperature,
       'top_k': config.top_k,
       'top_p': config.top_p,
@@ -154,5 +156,6 @@ def convention(
     'first_caption_only': config.first_caption_only,
     'norm_images': config.norm_images,
     'shortlist': config.shortlist,
+    'rank_dtype': rank_lib.operand_dtype(config.rank_dtype, model.devices),
     'ties': 'against',
   }

@@ -46,7 +46,15 @@ def rank(model: TrainedModel, config: Config) -> None:
   K = min(config.norm_images, len(model.norm_features))
   with Progress('ranking', 'thousandths') as progress:
     ranking = model.rank(
-      features, sentences, config.top, K, progress, everywhere=True
+      features,
+      sentences,
+      config.top,
+      K,
+      progress,
+      everywhere=True,
+      ranker=model.ranker(
+        config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+      ),
     )
   lines = _ranking_lines(image_ids, sentences, ranking)
   _give(config, lines, functools.partial(_ranking_table, norm_images=K))
@@ -92,8 +100,6 @@ def load_images(
     InputError: none can be read, or the features are of another kind than the
       model's.
   """
-  if config.photos and config.features:
-    raise InputError('give --photos or --features, not both.')
   if config.features:
     # Here, as photos are not everybody's way to images.
     from data_prep import features as features_lib

@@ -7,7 +7,8 @@ costs far less than S x N sentences:
   image     once per image
   readout   once per (distinct prefix, image): the log-normaliser over the
             vocabulary, and beside it the logit of each word that follows the
-            prefix in some sentence
+            prefix in some sentence (again where more words follow than a tile
+            has room for)
 
 The readout goes in tiles of a few prefixes times a block of images, so small
 that their logits stay in the cache; nothing larger is ever made.
@@ -28,7 +29,8 @@ from mrnn_jax.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.top_k import Ranking, TopK
 
 # Prefixes whose language path is run at a time, sentences of one tree, and
-# tiles a device takes in one call: all bound memory, none changes a result.
+# tiles a device takes in one call: all bound memory, none changes a result but
+# for rounding.
 _PREFIX_BLOCK = 1024
 _SENTENCE_BLOCK = 16384
 _TILES_PER_CALL = 64
@@ -111,6 +113,19 @@ def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
   return (total - np.log(log_probs.shape[1])).astype(np.float32)
 
 
+def operand_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
+  """Return the type of the readout's operands, 'float32' or 'bfloat16'.
+
+  Args:
+    dtype: one of these, or 'auto': the second on GPU and TPU, which are made
+      for it.
+    devices: where to compute.
+  """
+  if dtype != 'auto':
+    return dtype
+  return 'float32' if devices[0].platform == 'cpu' else 'bfloat16'
+
+
 class Ranker:
   """Ranks with one model; compiled once, for any sentences and images.
 
@@ -135,13 +150,10 @@ class Ranker:
       devices: which; all local ones by default.
       image_block: images taken at a time.
       tile_rows: rows of logits [tile_rows, V] that a device holds.
-      dtype: of the operands of the readout, 'float32' or 'bfloat16'; 'auto':
-        the second on GPU and TPU, which are made for it.
+      dtype: of the operands of the readout, see ``operand_dtype``.
     """
     devices = devices or parallel.local_devices()
-    if dtype == 'auto':
-      on_cpu = devices[0].platform == 'cpu'
-      dtype = 'float32' if on_cpu else 'bfloat16'
+    dtype = operand_dtype(dtype, devices)
     # The readout is nearly all of the work; what it starts from stays exact.
     readout = model.clone(dtype=dtype)
     self.tiling = f'{image_block} x {tile_rows} {dtype}'

@@ -206,7 +206,7 @@ def read_evaluation(workdir: str) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
   """Print the comparison of the workdirs that are named."""
   workdirs = [arg for arg in argv if arg != '--mean']
-  if not workdirs or workdirs[0].startswith('-'):
+  if not workdirs or any(name.startswith('-') for name in workdirs):
     print(
       'usage: python -m mrnn_jax.report [--mean] WORKDIR [WORKDIR ...]\n'
       'Evaluations side by side; --mean: mean and standard deviation of runs '

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 import math
+import os
 from typing import Any
 
+from etils import epath
 import numpy as np
 
 from mrnn_jax import datasets, parallel
@@ -57,8 +59,14 @@ def describe(
   config: Config, dataset: datasets.Dataset, vocabulary: Vocabulary
 ) -> dict[str, Any]:
   """Return what a checkpoint says of its model, as JSON values."""
+  remembered = config.remembered()
+  if config.data_dir:
+    # Also for tasks that start in another folder.
+    path = epath.Path(config.data_dir).expanduser()
+    remembered['data_dir'] = os.fspath(path.absolute())
   return {
     'config': config.fixed(),
+    'remembered': remembered,
     'vocabulary': list(vocabulary.words),
     'dataset': {
       'name': dataset.name,

@@ -24,8 +24,9 @@ class StoredModel:
   """What makes a trained model.
 
   Attributes:
-    description: 'config' (its fixed fields), 'vocabulary' (words by id),
-      'dataset' (what it was trained on) and 'step'.
+    description: 'config' (its fixed fields), 'remembered' (fields that were
+      chosen with it), 'vocabulary' (words by id), 'dataset' (what it was
+      trained on) and 'step'.
     variables: 'params' and 'statistics', float32.
     norm_features: [K, D] features of training images, to estimate P(w) from.
   """
@@ -59,12 +60,16 @@ def write(path: epath.PathLike, stored: StoredModel) -> None:
 
 
 def read(path: epath.PathLike) -> StoredModel:
-  """Read what ``write`` wrote.
+  """Read a model: a file that ``write`` wrote, or a workdir's best one.
 
   Raises:
-    InputError: there is no such file, or it is not one of these.
+    InputError: there is none, or it cannot be read.
   """
-  path = epath.Path(path)
+  path = epath.Path(path).expanduser()
+  return _read_file(path) if path.suffix == SUFFIX else _read_workdir(path)
+
+
+def _read_file(path: epath.Path) -> StoredModel:
   if not path.exists():
     raise InputError(f'there is no model file {path}.')
   try:
@@ -91,12 +96,7 @@ def read(path: epath.PathLike) -> StoredModel:
   )
 
 
-def read_workdir(workdir: epath.PathLike) -> StoredModel:
-  """Read the best checkpoint of a workdir.
-
-  Raises:
-    InputError: there is none.
-  """
+def _read_workdir(workdir: epath.Path) -> StoredModel:
   with checkpoint_lib.Checkpoints(workdir) as checkpoints:
     step = checkpoints.best_step()
     if step is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import sys
 
 from etils import epath
 import numpy as np
@@ -63,18 +64,24 @@ def resolve(config: Config, names_given: set[str]) -> Config:
       workdir=str(epath.Path('runs') / config.dataset / config.model)
     )
   if config.model_file:
-    stored = stored_model.read(config.model_file).description
-    return config_lib.with_stored(
-      config, stored['config'], names_given, config.model_file
-    )
-  with checkpoint_lib.Checkpoints(config.workdir) as checkpoints:
-    latest = checkpoints.latest_step()
-    if latest is None:
-      return config
-    description, _ = checkpoints.describe(latest)
-  return config_lib.with_stored(
-    config, description['config'], names_given, config.workdir
-  )
+    source = config.model_file
+    description = stored_model.read(source).description
+  else:
+    source = config.workdir
+    with checkpoint_lib.Checkpoints(source) as checkpoints:
+      latest = checkpoints.latest_step()
+      if latest is None:
+        return config
+      description, _ = checkpoints.describe(latest)
+  complete = config_lib.with_stored(config, description, names_given, source)
+  taken = [
+    f'--{name}={value}'
+    for name, value in complete.remembered().items()
+    if value != getattr(config, name)
+  ]
+  if taken and config.task in WRITES_WORKDIR and parallel.is_first():
+    print(f'note: as in {source}: {" ".join(taken)}', file=sys.stderr)
+  return complete
 
 
 def _load(config: Config) -> TrainedModel:

@@ -45,7 +45,7 @@ class TrainedModel:
     vocabulary: its words.
     norm_features: [K, D] raw features of training images drawn by seed, to
       estimate P(w) with; any first ones of them are a draw too.
-    config: how it was trained.
+    config: how it was trained, and what was chosen with it.
     dataset: what it was trained on: name, fingerprint, feature_size, encoder.
     step: training steps taken.
     devices: where to run.
@@ -74,12 +74,11 @@ class TrainedModel:
       InputError: there is no model, or it cannot be read.
     """
     path = epath.Path(path).expanduser()
-    if path.suffix == stored_model.SUFFIX:
-      stored = stored_model.read(path)
-    else:
-      stored = stored_model.read_workdir(path)
+    stored = stored_model.read(path)
     description = stored.description
-    config = config_lib.Config(**description['config'])
+    config = config_lib.with_stored(
+      config_lib.Config(), description, set(), str(path)
+    )
     vocabulary = Vocabulary(tuple(description['vocabulary']))
     feature_size = description['dataset']['feature_size']
     return cls(
@@ -103,8 +102,11 @@ class TrainedModel:
       norm_images: how many of the training images' features go along, to
         estimate P(w) from.
     """
+    remembered = self.config.remembered()
+    del remembered['data_dir']  # Of this machine alone.
     description = {
       'config': self.config.fixed(),
+      'remembered': remembered,
       'vocabulary': list(self.vocabulary.words),
       'dataset': self.dataset,
       'step': self.step,
@@ -117,12 +119,14 @@ class TrainedModel:
   def caption(
     self,
     features: np.ndarray,
-    beam_size: int = 3,
-    length_penalty: float = 0.0,
-    max_words: int = 30,
-    no_repeat_ngram: int = 0,
+    beam_size: int | None = None,
+    length_penalty: float | None = None,
+    max_words: int | None = None,
+    no_repeat_ngram: int | None = None,
   ) -> list[str]:
     """Return the likeliest caption that a beam search finds for each image.
+
+    What is None is as it was chosen with the model.
 
     Args:
       features: [N, D] raw features.
@@ -131,12 +135,22 @@ class TrainedModel:
       max_words: words a caption may have at most.
       no_repeat_ngram: no so many words in a row twice; 0: no such rule.
     """
+    given = {
+      'beam_size': beam_size,
+      'length_penalty': length_penalty,
+      'max_words': max_words,
+      'no_repeat_ngram': no_repeat_ngram,
+    }
+    config = self.config.replace(
+      **{name: value for name, value in given.items() if value is not None}
+    )
     options = DecodeOptions(
-      method='beam' if beam_size > 1 else 'greedy',
-      beam_size=beam_size,
-      length_penalty=length_penalty,
-      max_words=max_words,
-      no_repeat_ngram=no_repeat_ngram,
+      method='beam' if config.beam_size > 1 else 'greedy',
+      beam_size=config.beam_size,
+      length_penalty=config.length_penalty,
+      max_words=config.max_words,
+      min_words=config.min_words,
+      no_repeat_ngram=config.no_repeat_ngram,
     )
     decoded = self.generate(self.check_features(features), options)
     return [
@@ -208,6 +222,7 @@ class TrainedModel:
     norm_images: int | None = None,
     progress: Progress | None = None,
     everywhere: bool = False,
+    ranker: Ranker | None = None,
   ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
 
@@ -223,12 +238,14 @@ class TrainedModel:
       progress: called with the work done and in all.
       everywhere: all processes call this at the same time and share the work;
         each of them returns all of it.
+      ranker: one of ``ranker()``, to bound the memory otherwise or to compute
+        in another type than by default.
 
     Raises:
       InputError: the model does not see images or carries fewer than K, or a
         sentence has no word.
     """
-    ranker = self.ranker()
+    ranker = ranker or self.ranker()
     features = self.check_features(features)
     tokens = [self.encode(sentence) for sentence in sentences]
     if norm_images is None:

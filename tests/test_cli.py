@@ -63,6 +63,12 @@ def test_mistakes_get_one_sentence(args, message, tmp_path):
     ({'nbest': 5, 'beam_size': 3}, 'raise --beam_size'),
     ({'context_words': 2}, '--length_protocol=reference'),
     ({'learning_rate': float('nan')}, 'above 0'),
+    ({'top_k': 5}, '--top_k is of sampling: add --sample'),
+    ({'prefix': 'a dog', 'task': 'evaluate'}, 'is for --task=caption'),
+    ({'score_input': 'x.csv', 'task': 'train'}, 'is for --task=score'),
+    ({'rerank_neighbors': 60, 'beam_size': 1}, 'among hypotheses of a beam'),
+    ({'rerank_neighbors': 60, 'sample': True}, 'among hypotheses of a beam'),
+    ({'photos': 'a', 'features': 'b', 'task': 'caption'}, 'not both'),
   ],
 )
 def test_a_configuration_is_checked(values, message):
@@ -71,9 +77,16 @@ def test_a_configuration_is_checked(values, message):
 
 
 def test_a_workdir_keeps_its_settings_and_refuses_others():
-  stored = config_lib.Config(embedding_size=7, learning_rate=0.5).fixed()
+  there = config_lib.Config(
+    embedding_size=7, beam_size=5, no_repeat_ngram=2, nbest=4, data_dir='/d'
+  )
+  stored = {'config': there.fixed(), 'remembered': there.remembered()}
   here = config_lib.Config(beam_size=9)
   taken = config_lib.with_stored(here, stored, {'beam_size'}, 'W')
   assert (taken.embedding_size, taken.beam_size) == (7, 9)
+  assert (taken.no_repeat_ngram, taken.data_dir, taken.nbest) == (2, '/d', 1)
   with pytest.raises(InputError, match=r'--embedding_size=128 \(there: 7\)'):
     config_lib.with_stored(here, stored, {'embedding_size'}, 'W')
+  # Of a file that was written before.
+  del stored['remembered']
+  assert config_lib.with_stored(here, stored, set(), 'W').no_repeat_ngram == 0

@@ -1,6 +1,7 @@
-"""The whole job on a small dataset of a few scenes-like records."""
+"""The whole job: on made-up records, and on drawn scenes from their pixels."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -27,6 +28,25 @@ OPTIONS = {
   'log_every_steps': 2,
   'compilation_cache': False,
   'num_buckets': 1,
+}
+RANKS = ('r@1', 'r@5', 'r@10', 'median_rank', 'mean_rank')
+# What no evaluation may lack: here all that is in a group, or some of it.
+FIELDS = {
+  '': ('dataset', 'split', 'model', 'step'),
+  'convention': (
+    'min_word_count',
+    'target_end',
+    'references',
+    'beam_size',
+    'length_penalty',
+    'norm_images',
+  ),
+  'perplexity': ('corpus', 'geometric_mean', 'without_end', 'oov_rate'),
+  'bleu': ('cumulative', 'precisions', 'brevity_penalty'),
+  'captions': ('distinct', 'copied_from_training', 'mean_words'),
+  'retrieval.image_to_text': RANKS,
+  'retrieval.image_to_text_perplexity': RANKS,
+  'retrieval.text_to_image': RANKS,
 }
 
 
@@ -73,10 +93,11 @@ def data_dir(tmp_path_factory, record_maker):
   return str(folder)
 
 
-def run(workdir, data_dir, given=(), **changes):
-  options = {**OPTIONS, 'workdir': str(workdir), 'data_dir': data_dir}
+def run(workdir, data_dir, **changes):
+  """Run a task; the changes to ``OPTIONS`` are the flags that were given."""
+  options = {**OPTIONS, 'workdir': str(workdir), 'data_dir': str(data_dir)}
   config = config_lib.Config(**{**options, **changes})
-  tasks.run(config, set(given))
+  tasks.run(config, set(changes))
 
 
 @pytest.fixture(scope='module')
@@ -90,17 +111,51 @@ def read_lines(path):
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_everything_is_written(workdir):
+def read_evaluation(workdir, retrieval=True):
+  """Read evaluation.json, and see that it has all fields, no number lacking."""
   result = json.loads((workdir / 'evaluation.json').read_text())
-  assert result['dataset'] == 'custom'
+  values = [result['cider_d'], result['rouge_l'], result['step']]
+  for group, names in FIELDS.items():
+    if group.startswith('retrieval') and not retrieval:
+      continue
+    inner = result
+    for name in group.split('.') if group else ():
+      inner = inner[name]
+    assert set(names) <= inner.keys(), group
+    if group.startswith(('perplexity', 'captions', 'retrieval')):
+      values += [inner[name] for name in names]
+  for name in ('cumulative', 'precisions'):
+    assert len(result['bleu'][name]) == 4
+    values += result['bleu'][name]
+  assert all(math.isfinite(x) and x >= 0 for x in values)
+  if not retrieval:
+    assert result['retrieval'] is None
+  return result
+
+
+def test_everything_is_written(workdir):
+  result = read_evaluation(workdir)
+  assert [result[name] for name in FIELDS['']] == [
+    'custom',
+    'test',
+    'm-rnn',
+    checkpoint.Checkpoints(workdir).best_step(),
+  ]
+  convention = result['convention']
+  assert [convention[name] for name in FIELDS['convention']] == [
+    1,
+    True,
+    2,
+    3,
+    0,
+    10,
+  ]
   assert 1 < result['perplexity']['corpus'] < 30
-  assert len(result['bleu']['cumulative']) == 4
-  for direction in (
-    'image_to_text',
-    'image_to_text_perplexity',
-    'text_to_image',
-  ):
-    assert 0 <= result['retrieval'][direction]['r@1'] <= 100
+  for group in FIELDS:
+    if group.startswith('retrieval'):
+      ranks = result['retrieval'][group.partition('.')[2]]
+      assert ranks['r@1'] <= ranks['r@5'] <= ranks['r@10'] <= 100
+      assert min(ranks['median_rank'], ranks['mean_rank']) >= 1
   captions = read_lines(workdir / 'captions.jsonl')
   assert len(captions) == 12
   assert captions[0].keys() == {
@@ -140,10 +195,9 @@ def test_the_page_of_a_workdir(workdir, data_dir):
   assert '"found"' in text
 
 
-def test_a_workdir_alone_is_enough(workdir, data_dir):
+def test_a_workdir_alone_is_enough(workdir):
   config = config_lib.Config(
     workdir=str(workdir),
-    data_dir=data_dir,
     task='caption',
     split='validation',
     beam_size=4,
@@ -190,7 +244,7 @@ def test_a_finished_run_says_so(workdir, data_dir, capsys):
 
 def test_other_settings_are_refused(workdir, data_dir):
   with pytest.raises(InputError, match='--embedding_size=9'):
-    run(workdir, data_dir, ['embedding_size'], embedding_size=9)
+    run(workdir, data_dir, embedding_size=9)
 
 
 @pytest.mark.parametrize('fewer', [{}, {'norm_images': 2}])
@@ -251,10 +305,44 @@ def test_rnn_base_cannot_rank(data_dir, tmp_path):
     model='rnn-base',
     num_epochs=1.0,
   )
-  result = json.loads((tmp_path / 'evaluation.json').read_text())
-  assert result['retrieval'] is None
+  read_evaluation(tmp_path, retrieval=False)
   with pytest.raises(InputError, match='does not see the image'):
     run(tmp_path, data_dir, task='retrieve', model='rnn-base', num_epochs=1.0)
+
+
+def test_scenes_from_pixels_to_captions(tmp_path):
+  build.build(
+    build.BuildConfig('scenes', num_scenes=40, data_dir=str(tmp_path))
+  )
+  workdir = tmp_path / 'work'
+  options = {
+    'dataset': 'scenes',
+    'num_epochs': 12.0,
+    'eval_every_steps': 48,
+    'feature_scaling': 'l2',
+    'word_dropout': 0.0,
+    'recurrent_dropout': 0.0,
+    'norm_images': 4,
+  }
+  run(workdir, tmp_path, **options)
+  result = read_evaluation(workdir)
+  assert result['convention']['images'] == 5
+  assert result['convention']['sentences'] == 25
+  assert result['perplexity']['corpus'] < 40  # Untrained: about 185.
+  assert len(read_lines(workdir / 'retrieval.jsonl')) == 5 + 25
+  # Pictures taken for photos of one's own get the captions that they have.
+  captions = read_lines(workdir / 'captions.jsonl')
+  (folder,) = tmp_path.glob('scenes_images/*')
+  run(
+    workdir,
+    tmp_path,
+    task='caption',
+    photos=','.join(str(folder / f'{x["image_id"]}.jpg') for x in captions),
+    output=str(tmp_path / 'own.jsonl'),
+    **options,
+  )
+  own = read_lines(tmp_path / 'own.jsonl')
+  assert [x['caption'] for x in own] == [x['caption'] for x in captions]
 
 
 def test_no_model_no_task(data_dir, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from mrnn_jax import config as config_lib
 from mrnn_jax import tasks
 from mrnn_jax.errors import InputError
+from mrnn_jax.rank import Ranker
 
 D = 6
 IDS = ['red.jpg', 'green.jpg', 'blue.jpg']
@@ -81,6 +82,26 @@ def test_rankings_both_ways(folder, tmp_path, capsys):
   out = capsys.readouterr().out
   assert 'by log P(w|I)/P(w)' in out
   assert out.count('Two dogs') == 4
+
+
+def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
+  tilings = []
+
+  def blocks(ranker, *args, **kwargs):
+    tilings.append(ranker.tiling)
+    return unpatched(ranker, *args, **kwargs)
+
+  unpatched = Ranker.blocks
+  monkeypatch.setattr(Ranker, 'blocks', blocks)
+  run(
+    folder,
+    task='rank',
+    sentences=str(folder / 'sentences.txt'),
+    rank_image_block=2,
+    rank_tile_rows=6,
+    rank_dtype='bfloat16',
+  )
+  assert set(tilings) == {'2 x 6 bfloat16'}
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,15 @@ import pytest
 from data_prep import build, extract
 from mrnn_jax import PRETRAINED, config_flags, tasks
 from mrnn_jax import config as config_lib
+from mrnn_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
+PROGRAMS = {
+  'mrnn_jax.main': (config_flags.define_flags, config_lib.Config),
+  'data_prep.build': (build.define_flags, build.BuildConfig),
+  'data_prep.extract': (extract.define_flags, extract.ExtractConfig),
+}
 
 
 @pytest.fixture
@@ -55,18 +61,35 @@ def _commands():
   return [line for line in lines if line.startswith('python -m ')]
 
 
-@pytest.mark.parametrize('command', sorted(set(_commands())))
-def test_commands_have_flags_that_exist(command):
+def _check(command):
+  """Read a command's flags, and those of its flag file, as its program does."""
   words = shlex.split(command, comments=True)
-  module = words[2]
-  values = flags.FlagValues()
-  if module == 'mrnn_jax.main':
-    config_flags.define_flags(values)
-  elif module == 'data_prep.build':
-    build.define_flags(values)
-  elif module == 'data_prep.extract':
-    extract.define_flags(values)
-  else:
+  if words[2] not in PROGRAMS:
     pytest.skip('no flags of absl')
-  given = [w for w in words[3:] if not w.startswith('--flagfile')]
-  assert len(values([module, *given])) == 1
+  define_flags, make_config = PROGRAMS[words[2]]
+  values = flags.FlagValues()
+  define_flags(values)
+  assert len(values(words[2:])) == 1
+  make_config(**{name: values[name].value for name in values})
+
+
+@pytest.mark.parametrize('command', sorted(set(_commands())))
+def test_commands_have_flags_that_exist(command, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  _check(command)
+
+
+@pytest.mark.parametrize(
+  'flag',
+  [
+    '--tasks=score',
+    '--task=scor',
+    '--nbest=many',
+    '--nbest=0',
+    '--flagfile=none.flags',
+    'caption',
+  ],
+)
+def test_a_wrong_flag_would_be_found(flag):
+  with pytest.raises((flags.Error, InputError, AssertionError)):
+    _check(f'python -m mrnn_jax.main {flag}')

@@ -180,7 +180,10 @@ def test_own_features_are_ranked_and_captioned_together(
 ):
   sentences = tmp_path / 'sentences.txt'
   sentences.write_text('A dog runs .\nThe cat sits .\n')
-  for task in ('rank', 'caption'):
+  for task, options in {
+    'rank': {'sentences': sentences, 'rank_image_block': 10},
+    'caption': {},
+  }.items():
     said = []
     for num_processes in (1, 2):
       job = Job(
@@ -190,8 +193,7 @@ def test_own_features_are_ranked_and_captioned_together(
         1,
         task=task,
         features=tiny_data_dir / 'f.npz',
-        sentences=sentences,
-        rank_image_block=10,
+        **options,
       )
       codes, out, err = job.wait()
       assert codes == [0] * num_processes, err

@@ -154,6 +154,8 @@ class _Job:
     }
     if self._drawn is not None:
       options['norm_images'] = len(self._drawn)
+      options['rank_image_block'] = config.rank_image_block
+      options['rank_dtype'] = config.rank_dtype
       options['norm_features'] = _hash(self._drawn.tobytes())
     return {
       'input': self._inputs.identity(),
@@ -308,7 +310,9 @@ class _LogMeans:
   """log P(w) of sentences, remembered for those that come again."""
 
   def __init__(self, model: TrainedModel, drawn: np.ndarray, config: Config):
-    self._ranker = model.ranker(config.rank_image_block, config.rank_tile_rows)
+    self._ranker = model.ranker(
+      config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+    )
     self._drawn = drawn
     self._known: dict[Sequence[int], float] = {}
 

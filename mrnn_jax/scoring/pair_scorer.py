@@ -7,7 +7,8 @@ mostly waste.  Of the pairs of a window only this is computed:
   image     once per image
   readout   once per distinct (prefix, image), in tiles of a fixed shape
 
-A tile holds no padding but in the window's last one.  Every shape is fixed, so
+All rows of a tile are wanted, but in the window's last one and where a prefix
+is followed by more words than a tile has room for.  Every shape is fixed, so
 that the bits of a result depend on the window and the tile size alone, not on
 the number of devices.
 

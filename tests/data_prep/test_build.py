@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import build
+from data_prep import build, checks
 from mrnn_jax import vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -157,6 +157,57 @@ def test_nothing_is_written_when_a_check_fails(capsys, tmp_path, inputs):
   assert code == 1
   assert '1 images of the test split have no feature (4.jpg)' in err
   assert not (tmp_path / 'data').exists()
+
+
+def test_the_report_and_all_faults_are_told(capsys, tmp_path, inputs):
+  save(tmp_path / 'f.npz', np.diag([1, np.nan, 1, 1, 1]))
+  with np.load(tmp_path / 'f.npz') as archive:
+    rows = [0, 1, 3]
+    np.savez(tmp_path / 'f.npz', **{k: v[rows] for k, v in archive.items()})
+  with (tmp_path / 'raw' / 'Flickr_8k.devImages.txt').open('a') as file:
+    file.write('5.jpg\n')
+  code, out, err = run(capsys, *inputs)
+  assert code == 1
+  lines = out.splitlines()
+  assert lines[1].split() == ['train', '3', '6', '24', '4.0']
+  assert lines[2].split() == ['validation', '2', '2', '8', '4.0']
+  assert 'Features: 3 images, 5 numbers each' in lines[4]
+  assert err == (
+    'error: 1 images of the validation split have no caption with a word in it'
+    ' (5.jpg): complete the captions or take the images out of the list.'
+    ' 1 images of the train split have no feature (2.jpg);'
+    ' 1 images of the validation split have no feature (5.jpg);'
+    ' 1 images of the test split have no feature (4.jpg);'
+    ' 1 images of the train split have a feature that is not finite (1.jpg):'
+    ' complete the features or take the images out of the list.\n'
+  )
+  assert not (tmp_path / 'data').exists()
+
+
+def test_features_that_cannot_be_read_hide_nothing(capsys, tmp_path, inputs):
+  folder = tmp_path / 'features'
+  folder.mkdir()
+  for i in range(5):
+    np.save(folder / f'{i}.npy', np.ones(3 + (i == 4), np.float32))
+  with (tmp_path / 'raw' / 'Flickr_8k.testImages.txt').open('a') as file:
+    file.write('5.jpg\n')
+  code, out, err = run(capsys, *inputs, f'--features={folder}')
+  assert code == 1
+  assert out.splitlines()[1].split() == ['train', '3', '6', '24', '4.0']
+  assert '(5.jpg): complete the captions or take' in err
+  assert '4.npy holds 4 numbers of float32 where 0.npy holds 3' in err
+  assert not (tmp_path / 'data').exists()
+
+
+def test_scenes_with_faults_are_refused(capsys, tmp_path, monkeypatch):
+  fault = checks.Fault('It rains', 'wait')
+  found = checks.Checked({}, {}, [], 'The report', [fault])
+  monkeypatch.setattr(checks, 'check_captions', lambda *unused: found)
+  args = ('--dataset=scenes', '--num_scenes=40', f'--data_dir={tmp_path}')
+  code, out, err = run(capsys, *args)
+  assert (code, out) == (1, 'The report\n')
+  assert err == 'error: It rains: wait.\n'
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_help_is_grouped(capsys):
