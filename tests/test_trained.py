@@ -106,6 +106,16 @@ def test_caption_is_the_best_of_a_beam(model, features):
     )
 
 
+def test_captions_are_as_was_chosen_with_the_model(model, features):
+  config = model.config.replace(beam_size=1, min_words=5, max_words=5)
+  chosen = dataclasses.replace(model, config=config)
+  captions = chosen.caption(features)
+  assert [len(caption.split()) for caption in captions] == [5] * len(features)
+  assert captions == chosen.caption(features, beam_size=1)
+  words = chosen.caption(features, max_words=6)
+  assert max(len(caption.split()) for caption in words) == 6
+
+
 def test_nothing_is_compiled_twice(model, features):
   def work():
     model.caption(features)
