@@ -53,6 +53,7 @@ def _caption(
   return {
     'caption': ' '.join(text),
     'log_prob': log_prob,
+    'score': float(decoded.scores[row, k]),
     'perplexity': math.exp(-log_prob / max(1, targets)),
     'cut': bool(decoded.cut[row, k]),
   }
@@ -133,9 +134,10 @@ def _by_consensus(
   """Return each image's hypotheses, the most agreed first, with its score."""
   own = parallel.own_rows(len(found))
   scores = np.zeros((len(own), max(map(len, found))))
-  for row, image in zip(scores, own, strict=True):
+  nearest = consensus.neighbors(features[own])
+  for row, image, neighbors in zip(scores, own, nearest, strict=True):
     captions = [h['caption'] for h in found[image]]
-    row[: len(captions)] = consensus.scores(features[image], captions)
+    row[: len(captions)] = consensus.scores(neighbors, captions)
   scores = parallel.gather_rows(scores, len(found))
   scored = [
     # The scores of those there are; the rest of the row is nobody's.
@@ -155,7 +157,7 @@ def make_consensus(
     dataset, 'train', model.vocabulary, config.feature_cache_mb
   )
   return Consensus(
-    split.features.all(),
+    split.features,
     split.captions,
     config.rerank_neighbors,
     config.rerank_captions,

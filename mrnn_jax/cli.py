@@ -27,6 +27,9 @@ _ADVICE = {
   errno.EMFILE: 'raise the limit on open files (ulimit -n)',
 }
 
+# What etils.epath reaches URLs by, where it is installed.
+_STORAGE = {'gcsfs': 'gs://', 's3fs': 's3://'}
+
 
 def format_help(
   usage: str,
@@ -120,6 +123,13 @@ def explain(error: BaseException, stopped: str) -> tuple[str, int]:
     return f'stopped: {str(error) or stopped}', stopping.UNFINISHED
   if isinstance(error, OSError):
     return f'error: {explain_os_error(error)}', 1
+  package = getattr(error.__cause__, 'name', None)
+  if isinstance(error, ImportError) and package in _STORAGE:
+    return (
+      f'error: a path begins with {_STORAGE[package]}, which needs a package '
+      f'that is not installed: pip install {package}.',
+      1,
+    )
   return '', 1
 
 
@@ -166,5 +176,8 @@ def run(
     # The reader of our output is gone; say nothing more to it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
-  except (InputError, KeyboardInterrupt, OSError) as error:
-    _end(*explain(error, stopped))
+  except (InputError, KeyboardInterrupt, OSError, ImportError) as error:
+    message, code = explain(error, stopped)
+    if not message:
+      raise
+    _end(message, code)

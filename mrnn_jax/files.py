@@ -1,14 +1,46 @@
-"""Result files of a workdir: their names, and writing them whole."""
+"""Files of a workdir, here or at a URL: their names, and writing them whole.
+
+Storage that is reached by a URL (gs://...) holds whole files: nothing there can
+be appended to, mapped into memory or locked.  What needs that works in a local
+folder and is copied.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
+import hashlib
 import json
 import os
 from typing import Any
 
 from etils import epath
+import fsspec
 
 from mrnn_jax.config import Config
+
+# What other processes and machines have written there is seen, too.
+for _protocol in ('gcs', 's3'):
+  fsspec.config.conf.setdefault(_protocol, {}).setdefault(
+    'use_listings_cache', False
+  )
+
+
+def is_remote(path: epath.PathLike) -> bool:
+  """Say whether a path is a URL."""
+  return '://' in os.fspath(path)
+
+
+def local_folder(folder: epath.PathLike) -> epath.Path:
+  """Return where to work for a folder: the folder itself, unless it is remote.
+
+  For a remote one it is a folder in the user's cache, on this machine always
+  the same.
+  """
+  folder = epath.Path(folder).expanduser()
+  if not is_remote(folder):
+    return folder
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  name = hashlib.sha256(os.fspath(folder).encode()).hexdigest()[:16]
+  return epath.Path(base) / 'mrnn_jax' / 'remote' / f'{folder.name}-{name}'
 
 
 def result_path(config: Config, name: str) -> epath.Path:
@@ -33,6 +65,12 @@ def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   yield temporary
   temporary.replace(path)
+
+
+def copy(source: epath.PathLike, target: epath.PathLike) -> None:
+  """Copy a file so that it is there whole or not at all."""
+  with _whole(target) as temporary:
+    epath.Path(source).copy(temporary, overwrite=True)
 
 
 def write_text(path: epath.PathLike, text: str) -> None:

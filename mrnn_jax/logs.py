@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax import run_times
+from mrnn_jax import files, run_times
 from mrnn_jax.errors import InputError
 
 # Warnings and results alone; progress too; what the libraries log too.
@@ -159,7 +160,7 @@ class Log:
     self._times = run_times.StepTimes(self._clock)
     self._heartbeat = run_times.Heartbeat(self._sign_of_life)
     self._lines: list[dict[str, Any]] = []
-    self._board = None
+    self._board = self._temporary = None
     if self._writes:
       from tensorboardX import SummaryWriter  # Late: it is slow to import.
 
@@ -168,7 +169,11 @@ class Log:
         line for line in read_log(self._workdir) if line['step'] <= start
       ]
       self._rewrite()
-      self._board = SummaryWriter(str(self._workdir), purge_step=start)
+      self._events = self._workdir
+      if files.is_remote(self._workdir):
+        self._temporary = tempfile.TemporaryDirectory()
+        self._events = epath.Path(self._temporary.name)
+      self._board = SummaryWriter(str(self._events), purge_step=start)
 
   def __enter__(self) -> 'Log':
     if tells():
@@ -180,6 +185,9 @@ class Log:
       self._heartbeat.__exit__()
     if self._board is not None:
       self._board.close()
+      self._copy_events()
+    if self._temporary is not None:
+      self._temporary.cleanup()
 
   def step(
     self, step: int, metrics: Mapping[str, jax.Array], learning_rate: float
@@ -252,6 +260,7 @@ class Log:
       )
       if self._writes:
         draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
+        self._copy_events()
     self._since = time.monotonic()
 
   def close(self, end: str) -> None:
@@ -301,20 +310,25 @@ class Log:
     if not self._writes:
       return
     self._lines.append(line)
-    with (self._workdir / LOG_FILE).open('a') as f:
-      f.write(json.dumps(line) + '\n')
+    if files.is_remote(self._workdir):
+      self._rewrite()
+    else:
+      with (self._workdir / LOG_FILE).open('a') as f:
+        f.write(json.dumps(line) + '\n')
     for name, value in line.items():
       if name != 'step':
         self._board.add_scalar(name, value, line['step'])
     self._board.flush()
 
   def _rewrite(self) -> None:
-    path = self._workdir / LOG_FILE
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(
-      ''.join(json.dumps(line) + '\n' for line in self._lines)
-    )
-    temporary.replace(path)
+    text = ''.join(json.dumps(line) + '\n' for line in self._lines)
+    files.write_text(self._workdir / LOG_FILE, text)
+
+  def _copy_events(self) -> None:
+    """Bring what TensorBoard reads to a remote workdir."""
+    if self._events != self._workdir:
+      for path in self._events.iterdir():
+        files.copy(path, self._workdir / path.name)
 
 
 def draw_loss_curve(lines: list[dict[str, Any]], path: epath.PathLike) -> None:

@@ -17,7 +17,8 @@ class MatrixStore:
   """Matrices of one model and one pool of sentences.
 
   A matrix is a memory-mapped ``NAME.npy`` [S, N] beside ``NAME.json``, which
-  says what it belongs to and how many blocks of it are done.
+  says what it belongs to and how many blocks of it are done.  Those of a remote
+  folder are mapped, and go on, in a local one; what is finished is in both.
   """
 
   def __init__(
@@ -59,7 +60,7 @@ class MatrixStore:
     held = None
     if parallel.is_first():
       held = _File.open(
-        self._folder / name, self._key, len(self._sentences), features
+        self._folder, name, self._key, len(self._sentences), features
       )
     # Any number of processes goes on: what counts is blocks.
     known, blocks_done = parallel.of_first(
@@ -86,8 +87,8 @@ class _File:
     known: columns that were finished before; blocks begin behind them.
   """
 
-  def __init__(self, path: epath.Path, state: dict[str, Any]):
-    self._path, self._state = path, state
+  def __init__(self, path: epath.Path, kept: epath.Path, state: dict[str, Any]):
+    self._path, self._kept, self._state = path, kept, state
     self._complete = bool(state.get('complete'))
     if self._complete:
       self._scores = np.load(path, mmap_mode='r')
@@ -98,19 +99,27 @@ class _File:
 
   @classmethod
   def open(
-    cls, stem: epath.Path, key: str, num_rows: int, features: np.ndarray
+    cls,
+    folder: epath.Path,
+    name: str,
+    key: str,
+    num_rows: int,
+    features: np.ndarray,
   ) -> '_File':
     """Open the matrix of some images, or begin it."""
-    path = stem.with_name(f'{stem.name}.npy')
+    kept = folder / f'{name}.npy'
+    path = files.local_folder(folder) / kept.name
+    if path != kept:
+      _fetch(kept, path, key)
     images = [hashlib.sha256(x.tobytes()).hexdigest()[:16] for x in features]
     state = _read_json(_state_path(path))
     if state.get('key') != key or not path.exists():
       state = {}
     if state.get('complete') and state['images'][: len(images)] == images:
-      print(f'{path} is there: not computed again')
+      print(f'{kept} is there: not computed again')
     elif state.get('complete') or state.get('images') != images:
       state = _begin(path, key, num_rows, images, state)
-    return cls(path, state)
+    return cls(path, kept, state)
 
   @property
   def blocks_done(self) -> int:
@@ -129,15 +138,45 @@ class _File:
     """Say that all is there; return the first columns."""
     if not self._complete:
       state_path = _state_path(self._path)
-      files.write_json(state_path, {**self._state, 'complete': True})
+      self._state['complete'] = True
+      files.write_json(state_path, self._state)
       # What runs that were killed have left half written.
       for left in state_path.parent.glob(f'.{state_path.name}.*'):
         left.unlink(missing_ok=True)
+    if self._kept != self._path:
+      _store(self._path, self._kept, self._state)
     return self._scores[:, :num_images]
 
 
 def _state_path(path: epath.Path) -> epath.Path:
   return path.with_suffix('.json')
+
+
+def _num_finished(state: dict[str, Any], key: str) -> int:
+  """Return how many columns of a matrix are finished, by its state."""
+  if state.get('key') != key:
+    return 0
+  return len(state['images']) if state.get('complete') else state['first_image']
+
+
+def _fetch(kept: epath.Path, path: epath.Path, key: str) -> None:
+  """Copy a finished matrix from where it is kept, if it has more than here."""
+  state = _read_json(_state_path(kept))
+  here = _read_json(_state_path(path)) if path.exists() else {}
+  if state.get('complete') and (
+    _num_finished(state, key) > _num_finished(here, key)
+  ):
+    _state_path(path).unlink(missing_ok=True)
+    files.copy(kept, path)
+    files.write_json(_state_path(path), state)
+
+
+def _store(path: epath.Path, kept: epath.Path, state: dict[str, Any]) -> None:
+  """Copy a finished matrix to where it is kept, unless it is there."""
+  if _read_json(_state_path(kept)) != state:
+    _state_path(kept).unlink(missing_ok=True)
+    files.copy(path, kept)
+    files.write_json(_state_path(kept), state)
 
 
 def _begin(

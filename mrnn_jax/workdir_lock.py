@@ -18,6 +18,7 @@ import threading
 import time
 from typing import Any
 
+from mrnn_jax import files
 from mrnn_jax.errors import InputError
 
 FILE = '.lock'
@@ -31,7 +32,8 @@ _LOOK_SECONDS = 5
 def hold(workdir: str, what: str) -> Iterator[None]:
   """Hold the lock of a workdir, which is made if need be.
 
-  Storage reached by a URL has no locks: there the user takes care.
+  Storage reached by a URL has no locks: runs of this machine are told apart by
+  a local one, for others the user takes care.
 
   Args:
     workdir: the folder.
@@ -40,10 +42,13 @@ def hold(workdir: str, what: str) -> Iterator[None]:
   Raises:
     InputError: another run holds it.
   """
-  if '://' in workdir:
-    yield
-    return
-  path = pathlib.Path(workdir).expanduser() / FILE
+  path = pathlib.Path(files.local_folder(workdir)) / FILE
+  if files.is_remote(workdir):
+    print(
+      f'note: {workdir} cannot be locked: see that no run on another machine '
+      'writes there.',
+      file=sys.stderr,
+    )
   made = not path.parent.exists()
   path.parent.mkdir(parents=True, exist_ok=True)
   owner = {

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+from etils import epath
 import pytest
 
+from mrnn_jax import cli
 from mrnn_jax import config as config_lib
 from mrnn_jax.errors import InputError
 
@@ -90,3 +92,14 @@ def test_a_workdir_keeps_its_settings_and_refuses_others():
   # Of a file that was written before.
   del stored['remembered']
   assert config_lib.with_stored(here, stored, set(), 'W').no_repeat_ngram == 0
+
+
+def test_storage_whose_package_is_not_installed(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'gcsfs', None)
+  with pytest.raises(ImportError) as raised:
+    epath.Path('gs://bucket/run').exists()
+  message, code = cli.explain(raised.value, cli.STOPPED)
+  assert message.endswith(
+    'gs://, which needs a package that is not installed: pip install gcsfs.'
+  )
+  assert code == 1

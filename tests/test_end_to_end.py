@@ -162,6 +162,7 @@ def test_everything_is_written(workdir):
     'image_id',
     'caption',
     'log_prob',
+    'score',
     'perplexity',
     'cut',
   }
