@@ -12,7 +12,7 @@ import yaml
 from mrnn_jax import config_flags
 
 LAUNCH = pathlib.Path(__file__).parents[1] / 'launch'
-FLAGS = ['--workdir=a b', "--prefix=the dog's $HOME"]
+FLAGS = ['--workdir=a b', '--task=caption', "--prefix=the dog's $HOME"]
 
 
 def dry_run(name, *args):
