@@ -10,32 +10,11 @@ import numpy as np
 from mrnn_jax import datasets, files, generation, parallel
 from mrnn_jax.config import Config
 from mrnn_jax.consensus import Consensus
-from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
 from mrnn_jax.logs import Progress
 from mrnn_jax.search import Decoded
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.vocabulary import UNK, tokenize
-
-
-def decode_options(config: Config) -> DecodeOptions:
-  """Return how the configuration wants words to be chosen."""
-  method = 'beam' if config.beam_size > 1 else 'greedy'
-  return DecodeOptions(
-    method='sample' if config.sample else method,
-    beam_size=config.beam_size,
-    num_best=config.nbest,
-    beam_groups=config.beam_groups,
-    diversity_penalty=config.diversity_penalty,
-    num_samples=config.nbest,
-    temperature=config.temperature,
-    top_k=config.top_k,
-    top_p=config.top_p,
-    length_penalty=config.length_penalty,
-    max_words=config.max_words,
-    min_words=config.min_words,
-    no_repeat_ngram=config.no_repeat_ngram,
-  )
 
 
 def _caption(
@@ -86,7 +65,7 @@ def caption_lines(
   unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
   if unknown:
     print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
-  options = decode_options(config)
+  options = generation.decode_options(config)
   if consensus:
     options = dataclasses.replace(options, num_best=options.num_hypotheses)
   with Progress('captions', 'images') as progress:

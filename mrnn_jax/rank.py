@@ -23,7 +23,7 @@ import functools
 import jax
 import numpy as np
 
-from mrnn_jax import parallel
+from mrnn_jax import parallel, prefix_scores
 from mrnn_jax.model import MRNN, Variables
 from mrnn_jax.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.top_k import Ranking, TopK
@@ -41,66 +41,6 @@ _EDGES_PER_PREFIX = 4
 Progress = Callable[[int, int], None]
 # Sentence numbers [s], images, and log P(sentence | image) [s, n] of a block.
 Block = tuple[np.ndarray, slice, np.ndarray]
-
-
-def edge_log_probs(
-  readout: Callable[[jax.Array], jax.Array],
-  images: jax.Array,
-  contexts: jax.Array,
-  edge_slot: jax.Array,
-  edge_word: jax.Array,
-) -> jax.Array:
-  """Return log P(word | prefix, image) of a tile's edges for all images.
-
-  Args:
-    readout: [..., M] --> logits [..., V].
-    images: [N, M] the images' vectors.
-    contexts: [prefixes, M] the prefixes' vectors.
-    edge_slot: [edges] which prefix.
-    edge_word: [edges] which word.
-
-  Returns:
-    [N, edges] natural logarithms.
-  """
-
-  def one_image(image):
-    logits = readout(contexts + image)  # [prefixes, V]
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
-    return logits[edge_slot, edge_word] - normalizer[edge_slot]
-
-  return jax.vmap(one_image)(images)
-
-
-def prefix_contexts(
-  tree: PrefixTree,
-  language_step: Callable[..., tuple[jax.Array, jax.Array]],
-  model: MRNN,
-  block: int,
-) -> np.ndarray:
-  """Run the language path once per prefix, level by level.
-
-  Args:
-    tree: P prefixes.
-    language_step: (carry [block, R], tokens [block]) -> (carry, V_w w + V_r r).
-    model: whose path it is.
-    block: prefixes at a time.
-
-  Returns:
-    [P, M] float32.
-  """
-  P = tree.num_prefixes
-  carries = np.zeros((P, model.recurrent_size), np.float32)
-  contexts = np.empty((P, model.multimodal_size), np.float32)
-  for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
-    for first in range(start, stop, block):
-      part = slice(first, min(first + block, stop))
-      rows = parallel.pad_rows(
-        (carries[tree.parents[part]], tree.tokens[part]), block
-      )
-      carry, context = language_step(*rows)
-      carries[part] = carry[: part.stop - part.start]
-      contexts[part] = context[: part.stop - part.start]
-  return contexts
 
 
 def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
@@ -176,7 +116,7 @@ class Ranker:
 
     def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
-        lambda tile: edge_log_probs(
+        lambda tile: prefix_scores.edge_log_probs(
           functools.partial(apply, variables, method='readout'),
           images,
           contexts[tile[0]],
@@ -364,7 +304,7 @@ class _Edges:
     )
     # Padded, so that trees of about one size share a compiled program.
     contexts = parallel.pad_rows(
-      prefix_contexts(
+      prefix_scores.prefix_contexts(
         tree, ranker._language_step, ranker._model, _PREFIX_BLOCK
       ),
       -(-tree.num_prefixes // 4096) * 4096,

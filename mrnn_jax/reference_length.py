@@ -9,7 +9,7 @@ which are then removed from both sides.
 import dataclasses
 from typing import Any
 
-from mrnn_jax import captioning, datasets, files, generation, parallel
+from mrnn_jax import datasets, files, generation, parallel
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.logs import Progress
@@ -50,7 +50,7 @@ def measure(
     for image, j in rows
   ]
   options = dataclasses.replace(
-    captioning.decode_options(config),
+    generation.decode_options(config),
     max_words=max(lengths),
     exact_length=True,
     num_best=1,

@@ -144,15 +144,9 @@ class TrainedModel:
     config = self.config.replace(
       **{name: value for name, value in given.items() if value is not None}
     )
-    options = DecodeOptions(
-      method='beam' if config.beam_size > 1 else 'greedy',
-      beam_size=config.beam_size,
-      length_penalty=config.length_penalty,
-      max_words=config.max_words,
-      min_words=config.min_words,
-      no_repeat_ngram=config.no_repeat_ngram,
+    decoded = self.generate(
+      self.check_features(features), generation.decode_options(config)
     )
-    decoded = self.generate(self.check_features(features), options)
     return [
       ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
       for words, length in zip(decoded.words, decoded.lengths, strict=True)

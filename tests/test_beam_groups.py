@@ -13,10 +13,10 @@ from table_model import (
   run,
 )
 
-from mrnn_jax.captioning import decode_options
 from mrnn_jax.config import Config
 from mrnn_jax.decode_options import DecodeOptions
 from mrnn_jax.errors import InputError
+from mrnn_jax.generation import decode_options
 from mrnn_jax.vocabulary import END
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mrnn_jax import parallel, rank
+from mrnn_jax import parallel, prefix_scores
 from mrnn_jax.model import MRNN, Variables
 from mrnn_jax.prefix_tree import PrefixTree, Tiles
 
@@ -89,7 +89,7 @@ class PairScorer:
 
     def readout(variables, hidden, slot, word):
       # The images are in the rows already: one image of zeros is added.
-      return rank.edge_log_probs(
+      return prefix_scores.edge_log_probs(
         lambda x: model.apply(variables, x, method='readout'),
         jnp.zeros((1, hidden.shape[1])),
         hidden,
@@ -190,7 +190,7 @@ class PairScorer:
       result = self._language(self._variables, *parallel.split_rows(rows, n))
       return tuple(np.asarray(x).reshape(-1, x.shape[-1]) for x in result)
 
-    return rank.prefix_contexts(
+    return prefix_scores.prefix_contexts(
       tree, language_step, self._model, n * _LANGUAGE_ROWS
     )
 
