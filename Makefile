@@ -21,7 +21,7 @@ demo: $(VENV)/installed
 	$(PY) -m mrnn_jax.main --flagfile=demo.flags --model=rnn-base --workdir=$(DEMO)/rnn_base
 	$(PY) -m mrnn_jax.main --workdir=$(DEMO)/mrnn --task=report \
 	  --photos=$$(ls -d $(DEMO)/data/scenes_images/2000_seed0_*)
-	$(PY) -m mrnn_jax.report $(DEMO)/mrnn $(DEMO)/rnn_base
+	$(PY) -m mrnn_jax.reports $(DEMO)/mrnn $(DEMO)/rnn_base
 	@echo
 	@echo "Open $(DEMO)/mrnn/report.html"
 	@echo "Beside it: evaluation.json, captions.jsonl, retrieval.jsonl, loss.png, recall_curve.png"

@@ -17,9 +17,9 @@ import uuid
 
 from etils import epath
 
-from data_prep import features as features_lib
-from data_prep import messages, records, shards
-from mrnn_jax import errors
+from data_prep import records, shards
+from mrnn_jax.data import feature_files as features_lib
+from mrnn_jax.runtime import errors, messages
 
 RUNNERS = ('DirectRunner', 'SparkRunner', 'FlinkRunner', 'DataflowRunner')
 _OPTION = re.compile(r'(?:--)?(\w+(?:=.*)?)')

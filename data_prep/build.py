@@ -10,11 +10,11 @@ from absl import flags
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import beam_jobs, caption_features, checks, records, scenes
-from data_prep import features as features_lib
-from data_prep.readers import DATASETS, READERS, formats
-from data_prep.readers import files as raw_files
-from mrnn_jax import cli, errors
+from data_prep import beam_jobs, caption_features, checks, records
+from data_prep.readers import DATASETS, READERS, formats, raw_files
+from data_prep.scenes import dataset as scenes
+from mrnn_jax.data import feature_files as features_lib
+from mrnn_jax.runtime import cli, errors
 
 USAGE = """
 python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
@@ -332,7 +332,8 @@ def _declare_encoder(
 def _build_scenes(config: BuildConfig):
   """Return the dataset's path and whether it had to be written."""
   # Here, so that whoever brings features need not wait for JAX to start.
-  from data_prep import encoders, extract
+  from mrnn_jax import encoders
+  from mrnn_jax.encoders import encode
 
   made = scenes.generate(config.num_scenes or scenes.NUM_SCENES, config.seed)
   checked = checks.check_captions('scenes', made.raw)
@@ -343,7 +344,7 @@ def _build_scenes(config: BuildConfig):
   fingerprint = caption_features.fingerprint(
     checked,
     config.seed,
-    extract.describe(network, 'squash'),
+    encode.describe(network, 'squash'),
     f'pictures {scenes.VERSION}',
   )
   if caption_features.is_there(
@@ -352,7 +353,7 @@ def _build_scenes(config: BuildConfig):
     return caption_features.dataset_path(config.root, 'scenes'), False
   folder = scenes.save_pictures(made.scenes, config.root, config.seed)
   pictures = scenes.find_pictures(folder, made.scenes)
-  encoded = extract.encode_photos(pictures, network, 'squash')
+  encoded = encode.encode_photos(pictures, network, 'squash')
   table = features_lib.FeatureTable(
     encoded.ids,
     encoded.features.astype(np.float16),

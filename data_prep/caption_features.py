@@ -18,9 +18,10 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import beam_jobs, checks, places, progress, records, shards
-from data_prep import features as features_lib
-from mrnn_jax import errors, vocabulary
+from data_prep import beam_jobs, checks, places, records, shards
+from mrnn_jax.data import feature_files as features_lib
+from mrnn_jax.data import vocabulary
+from mrnn_jax.runtime import errors, progress
 
 DESCRIPTIONS = {
   'flickr8k': 'Flickr8K: 8,000 photos of people and animals in action.',

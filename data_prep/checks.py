@@ -6,9 +6,10 @@ import hashlib
 
 import numpy as np
 
-from data_prep import features as features_lib
 from data_prep import records
-from mrnn_jax import errors, vocabulary
+from mrnn_jax.data import feature_files as features_lib
+from mrnn_jax.data import image_names, vocabulary
+from mrnn_jax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ def check_features(
         zero.append(image_id)
     lack = 'a feature that is not finite'
     infinite += _lacking(broken, split, lack, 'features')
-  known = {records.image_key(image_id) for image_id in raw.captions}
+  known = {image_names.image_key(image_id) for image_id in raw.captions}
   listed = {i for ids in raw.splits.values() for i in ids}
   found = [
     (
@@ -189,7 +190,7 @@ def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
       faults.append(Fault(f'The {split} split is empty', remedy))
     shared: dict[str, list[str]] = {}
     for image_id in splits[split]:
-      other = owner.get(records.image_key(image_id))
+      other = owner.get(image_names.image_key(image_id))
       if other:
         shared.setdefault(other, []).append(image_id)
     for other, names in shared.items():
@@ -199,7 +200,7 @@ def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
       )
       faults.append(Fault(what, 'take each out of one of them'))
     for image_id in splits[split]:
-      owner.setdefault(records.image_key(image_id), split)
+      owner.setdefault(image_names.image_key(image_id), split)
   return faults
 
 

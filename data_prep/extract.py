@@ -3,20 +3,20 @@
 From Python: ``encode_photos(photos.find_all('DIR'), encoders.load(NAME))``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import dataclasses
 import pathlib
-import re
 import time
 
 from absl import flags
-import jax
 import numpy as np
 
-from data_prep import encoders, feature_parts, photos, progress
-from data_prep.features import Encoder
-from mrnn_jax import cli
-from mrnn_jax.errors import InputError
+from data_prep import feature_parts
+from mrnn_jax import encoders
+from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.encoders import encode, photos
+from mrnn_jax.runtime import cli
+from mrnn_jax.runtime.errors import InputError
 
 USAGE = """
 python -m data_prep.extract --images=DIR --output=features.npz
@@ -28,139 +28,6 @@ was stopped goes on when the same command is given again.
 
 _DTYPES = ('float16', 'float32')
 _MAX_REPORTED = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-  """What came of some photos.
-
-  Attributes:
-    ids: N names of those that could be read, in the order given.
-    features: [N, D] float32.
-    unreadable: name and reason of each of the others.
-    encoder: how the features were made; a dataset stores it, a model compares.
-  """
-
-  ids: list[str]
-  features: np.ndarray
-  unreadable: list[tuple[str, str]]
-  encoder: Encoder
-
-
-def describe(network: encoders.Network, resize: str) -> Encoder:
-  """Return what is written down about features: network, size, resize, file."""
-  return Encoder(
-    f'{network.name}, {resize} to {network.image_size} x {network.image_size}',
-    network.weights,
-  )
-
-
-def parse_description(description: str) -> tuple[str, str]:
-  """Return encoder and resize of what ``describe`` called the features.
-
-  Args:
-    description: the name of an ``Encoder``.
-
-  Returns:
-    A name of ``ENCODERS`` and one of ``RESIZES``; two empty strings if the
-    features were made elsewhere.
-  """
-  pattern = r'(\w+), (\w+) to (\d+) x \3'
-  match = re.fullmatch(pattern, description)
-  if not match or match[1] not in encoders.ENCODERS:
-    return '', ''
-  return (match[1], match[2]) if match[2] in photos.RESIZES else ('', '')
-
-
-def encode_photos(
-  found: Sequence[photos.Photo],
-  network: encoders.Network,
-  resize: str = 'squash',
-  batch_size: int = 0,
-) -> Encoded:
-  """Encode photos, in memory, with progress.
-
-  Args:
-    found: the photos, see ``photos.find_all``.
-    network: the CNN, see ``encoders.load``.
-    resize: 'squash' for whole photos or 'center_crop' for their middles.
-    batch_size: photos at a time; 0 for what suits the machine.
-
-  Returns:
-    Their features; a photo that cannot be read does not stop the others.
-  """
-  rows, ids, unreadable = [], [], []
-  batches = _encode_batches(found, network, resize, batch_size)
-  for features, reasons in batches:
-    for feature, reason in zip(features, reasons, strict=True):
-      name = found[len(ids) + len(unreadable)].id
-      if reason:
-        unreadable.append((name, reason))
-      else:
-        ids.append(name)
-        rows.append(feature)
-  features = np.asarray(rows, np.float32).reshape(-1, network.feature_size)
-  return Encoded(ids, features, unreadable, describe(network, resize))
-
-
-def default_batch_size(network: encoders.Network) -> int:
-  """Return how many photos at a time suit the machine."""
-  if jax.default_backend() == 'cpu':
-    return network.cpu_batch_size
-  return 64
-
-
-def _encode_batches(
-  found: Sequence[photos.Photo],
-  network: encoders.Network,
-  resize: str,
-  batch_size: int,
-  done: int = 0,
-) -> Iterator[tuple[np.ndarray, list[str]]]:
-  """Encode photos in batches of one compiled shape.
-
-  Args:
-    found: the photos.
-    network: the CNN.
-    resize: see ``encode_photos``.
-    batch_size: see ``encode_photos``.
-    done: how many photos, the first ones, to leave out.
-
-  Yields:
-    For each batch [b, D] float32 features and b reasons, '' where the photo
-    could be read; the feature of another photo means nothing.
-  """
-  batch_size = min(batch_size or default_batch_size(network), len(found))
-  size = network.image_size
-  apply = jax.jit(network.apply)
-  params = jax.device_put(network.params)
-  images = photos.read_all([x.path for x in found[done:]], size, resize)
-  images = progress.track(images, len(found), f'encode by {network.name}', done)
-  images = iter(images)
-  waiting = None
-  for first in range(done, len(found), batch_size):
-    batch = np.zeros((batch_size, size, size, 3), np.uint8)
-    reasons = []
-    for i in range(min(batch_size, len(found) - first)):
-      image = next(images)
-      failed = isinstance(image, photos.PhotoError)
-      reasons.append(str(image) if failed else '')
-      if not failed:
-        batch[i] = image
-    # While this one is computed, the next one is gathered.
-    computing = apply(params, jax.device_put(batch)), reasons
-    if waiting:
-      yield _fetch(*waiting)
-    waiting = computing
-  if waiting:
-    yield _fetch(*waiting)
-  # Let the progress line come to its end.
-  next(images, None)
-
-
-def _fetch(features: jax.Array, reasons: list[str]):
-  """Wait for a batch and cut off the rows without a photo."""
-  return np.asarray(features)[: len(reasons)], reasons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,16 +126,18 @@ def extract(config: ExtractConfig):
   output = pathlib.Path(config.output).expanduser()
   found = photos.find_all(config.images)
   network = encoders.load(config.encoder, config.weights)
-  encoder = describe(network, config.resize)
+  encoder = encode.describe(network, config.resize)
   if output.exists() and not config.overwrite:
     _check_output(output, found, encoder)
     # Of a run that was killed when all was done.
     feature_parts.discard(output)
     print(f'{output} is there already, made of the same photos.')
     return
-  batch_size = min(config.batch_size or default_batch_size(network), len(found))
+  batch_size = min(
+    config.batch_size or encode.default_batch_size(network), len(found)
+  )
   parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
-  batches = _encode_batches(
+  batches = encode.encode_batches(
     found, network, config.resize, batch_size, parts.done
   )
   for features, reasons in batches:

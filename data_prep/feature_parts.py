@@ -10,10 +10,10 @@ import shutil
 
 import numpy as np
 
-from data_prep import npz, photos
-from data_prep.features import Encoder
-from mrnn_jax import files
-from mrnn_jax.errors import InputError
+from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.encoders import photos
+from mrnn_jax.runtime import files, npz
+from mrnn_jax.runtime.errors import InputError
 
 # Photos of a part, which a run that is stopped does not do again.
 _PART_SIZE = 512

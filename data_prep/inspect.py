@@ -9,8 +9,9 @@ from etils import epath
 import tensorflow_datasets as tfds
 
 from data_prep import caption_features, inspect_page, records, summary
-from mrnn_jax import cli, files, report
-from mrnn_jax.errors import InputError
+from mrnn_jax.reports import tables
+from mrnn_jax.runtime import cli, files
+from mrnn_jax.runtime.errors import InputError
 
 USAGE = """
 python -m data_prep.inspect DIR [--html=FILE]
@@ -135,14 +136,14 @@ def as_text(
     for split, x in found.splits.items()
   ]
   head = ['split', 'images', 'captions', 'words', 'an image', 'words each']
-  yield report.format_rows(head, rows)
+  yield tables.format_rows(head, rows)
   for oddity in inspect_page.oddities(metadata):
     yield f'  ! {oddity}'
   yield '\nWords a caption, all splits'
   yield from _bars(inspect_page.all_lengths(found))
   yield '\nVocabulary by how often a word must be seen in training'
   splits = list(found.splits)
-  yield report.format_rows(
+  yield tables.format_rows(
     ['at least', 'words', *(f'unknown, {split}' for split in splits)],
     [
       [
@@ -157,7 +158,7 @@ def as_text(
   shown = found.growth[:: max(1, len(found.growth) // 6)]
   if found.growth and shown[-1] != found.growth[-1]:
     shown = [*shown, found.growth[-1]]
-  yield report.format_rows(
+  yield tables.format_rows(
     ['captions', *(f'{n:,}' for n, _ in shown)],
     [['words', *(f'{words:,}' for _, words in shown)]],
   )

@@ -7,7 +7,7 @@ from etils import epath
 import numpy as np
 
 from data_prep import summary
-from mrnn_jax import page_parts as parts
+from mrnn_jax.reports import page_parts as parts
 
 _STYLE = """
 .examples { display: grid; gap: 1rem 2rem; padding: 0;

@@ -13,7 +13,7 @@ import uuid
 
 from etils import epath
 
-from mrnn_jax import errors
+from mrnn_jax.runtime import errors
 
 # Where no lock tells, what is left of a build after this time was interrupted:
 # builds take minutes.

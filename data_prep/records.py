@@ -2,35 +2,10 @@
 
 from collections.abc import Iterable
 import dataclasses
-import re
+
+from mrnn_jax.data import image_names
 
 SPLITS = ('train', 'validation', 'test')
-
-_EXTENSION = re.compile(
-  r'(?<=.)\.(?:jpe?g|png|gif|bmp|tiff?|webp|eng)$', re.IGNORECASE
-)
-
-
-def image_key(name: str) -> str:
-  """Reduce an image's name to what identifies it, however it was spelled.
-
-  Captions, split lists and feature files name the same image as ``25.jpg``,
-  ``images/00/25.jpg`` or ``00/25``.  The key is the file name without an
-  image extension, with the two-digit folder before it if there is one.
-
-  Args:
-    name: an image's name, with or without folders and extension.
-
-  Returns:
-    The key under which captions, splits and features meet.
-  """
-  *folders, name = name.strip().replace('\\', '/').split('/')
-  name = _EXTENSION.sub('', name)
-  # A two-digit folder is part of the name in IAPR TC-12; every other folder
-  # only says where somebody keeps the files.
-  if folders and re.fullmatch(r'\d\d', folders[-1]):
-    return f'{folders[-1]}/{name}'
-  return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,5 +76,5 @@ def match_names(
   Returns:
     An image id for each name; the name itself where captions lack it.
   """
-  spelled = {image_key(image_id): image_id for image_id in captions}
-  return [spelled.get(image_key(name), name) for name in names]
+  spelled = {image_names.image_key(image_id): image_id for image_id in captions}
+  return [spelled.get(image_names.image_key(name), name) for name in names]

@@ -11,8 +11,8 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import features as features_lib
 from data_prep import records
+from mrnn_jax.data import feature_files as features_lib
 
 # About so large is a shard, as TFDS has them at least.
 SHARD_BYTES = 64 * 2**20

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import progress
-from mrnn_jax import vocabulary
-from mrnn_jax.errors import InputError
+from mrnn_jax.data import vocabulary
+from mrnn_jax.runtime import progress
+from mrnn_jax.runtime.errors import InputError
 
 THRESHOLDS = (1, 2, 3, 5, 10)
 _GROWTH_POINTS = 60

@@ -7,8 +7,10 @@ from absl import flags
 import jax
 from jax._src import xla_bridge
 
-from mrnn_jax import cli, config_flags, logs, processes, tasks
-from mrnn_jax.errors import InputError
+from mrnn_jax import tasks
+from mrnn_jax.config import flags as config_flags
+from mrnn_jax.runtime import cli, processes, progress
+from mrnn_jax.runtime.errors import InputError
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
@@ -69,7 +71,7 @@ def main() -> None:
     config.coordinator, config.num_processes, config.process_id
   )
   with processes.joined(place, lambda e: cli.explain(e, cli.STOPPED)):
-    logs.set_level(config.log_level)
+    progress.set_level(config.log_level)
     tasks.run(config, config_flags.given())
 
 

@@ -7,13 +7,14 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import captioning, files, parallel
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError, printable
-from mrnn_jax.logs import Progress
-from mrnn_jax.top_k import Ranking
+from mrnn_jax.data.vocabulary import tokenize
+from mrnn_jax.evaluation import captions
+from mrnn_jax.ranking.best_items import Ranking
+from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.progress import Progress
 from mrnn_jax.trained import TrainedModel
-from mrnn_jax.vocabulary import tokenize
 
 
 def given(config: Config) -> bool:
@@ -25,7 +26,7 @@ def given(config: Config) -> bool:
 def caption(model: TrainedModel, config: Config) -> None:
   """Caption one's own photos: a table, or JSON lines into ``--output``."""
   image_ids, features = load_images(model, config)
-  lines = captioning.caption_lines(
+  lines = captions.caption_lines(
     model, image_ids, features, config, config.prefix
   )
   _give(config, lines, _caption_table)
@@ -102,7 +103,7 @@ def load_images(
   """
   if config.features:
     # Here, as photos are not everybody's way to images.
-    from data_prep import features as features_lib
+    from mrnn_jax.data import feature_files as features_lib
 
     table = features_lib.load(config.features)
     model.check_encoder(vars(table.encoder), config.features)

@@ -11,9 +11,9 @@ from etils import epath
 from flax import traverse_util
 import numpy as np
 
-from mrnn_jax import checkpoint as checkpoint_lib
-from mrnn_jax import files
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime import checkpoint as checkpoint_lib
+from mrnn_jax.runtime import files
+from mrnn_jax.runtime.errors import InputError
 
 SUFFIX = '.npz'
 _VERSION = 1

@@ -7,26 +7,20 @@ import sys
 from etils import epath
 import numpy as np
 
-from mrnn_jax import (
-  PRETRAINED,
-  captioning,
-  datasets,
-  own_data,
-  page,
-  parallel,
-  report,
-  stored_model,
-  workdir_lock,
-)
-from mrnn_jax import checkpoint as checkpoint_lib
+from mrnn_jax import PRETRAINED, own_data, stored_model
 from mrnn_jax import config as config_lib
-from mrnn_jax import evaluate as evaluate_lib
-from mrnn_jax import retrieval as retrieval_lib
-from mrnn_jax import train as train_lib
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
+from mrnn_jax.data import datasets
+from mrnn_jax.evaluation import captions
+from mrnn_jax.evaluation import evaluate as evaluate_lib
+from mrnn_jax.evaluation import retrieval as retrieval_lib
+from mrnn_jax.reports import report, tables
+from mrnn_jax.runtime import checkpoint as checkpoint_lib
+from mrnn_jax.runtime import parallel, workdir_lock
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
+from mrnn_jax.training import loop as train_lib
 
 
 def run(config: Config, names_given: set[str]) -> None:
@@ -124,7 +118,7 @@ def evaluate(config: Config) -> None:
     model, dataset, _within_norm_images(model, config)
   )
   if parallel.is_first():
-    print(report.format_evaluation(result))
+    print(tables.format_evaluation(result))
 
 
 def train_and_evaluate(config: Config) -> None:
@@ -140,12 +134,12 @@ def caption(config: Config) -> None:
     own_data.caption(_load(config), config)
     return
   model, dataset = _open(config)
-  captioning.write_captions(
+  captions.write_captions(
     model,
     evaluate_lib.load_split(model, dataset, config, False),
     config,
     config.prefix,
-    captioning.make_consensus(model, dataset, config),
+    captions.make_consensus(model, dataset, config),
   )
 
 
@@ -162,7 +156,7 @@ def retrieve(config: Config) -> None:
     return
   name = f'{model.config.model} (ours)'
   print(
-    report.format_table(
+    tables.format_table(
       {name: {'retrieval': result}, 'chance': {'retrieval': chance}}
     )
   )
@@ -170,7 +164,7 @@ def retrieve(config: Config) -> None:
 
 def write_page(config: Config) -> None:
   """Write report.html from what the other tasks have written."""
-  page.write_page(config)
+  report.write_page(config)
 
 
 def rank(config: Config) -> None:

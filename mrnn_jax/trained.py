@@ -19,17 +19,19 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import generation, parallel, stored_model
-from mrnn_jax import model as model_lib
-from mrnn_jax.decode_options import DecodeOptions
-from mrnn_jax.errors import InputError, printable
-from mrnn_jax.rank import Progress, Ranker
-from mrnn_jax.search import Decoded
-from mrnn_jax.top_k import Ranking
-from mrnn_jax.vocabulary import Vocabulary, tokenize
+from mrnn_jax import stored_model
+from mrnn_jax.data.vocabulary import Vocabulary, tokenize
+from mrnn_jax.decoding import generate as generate_lib
+from mrnn_jax.decoding.options import DecodeOptions
+from mrnn_jax.decoding.search import Decoded
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.ranking.best_items import Ranking
+from mrnn_jax.ranking.ranker import Progress, Ranker
+from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime.errors import InputError, printable
 
 if TYPE_CHECKING:
-  from mrnn_jax import datasets
+  from mrnn_jax.data import datasets
 
 # Features whose numbers are looked at together.
 _CHECKED = 4096
@@ -145,7 +147,7 @@ class TrainedModel:
       **{name: value for name, value in given.items() if value is not None}
     )
     decoded = self.generate(
-      self.check_features(features), generation.decode_options(config)
+      self.check_features(features), generate_lib.decode_options(config)
     )
     return [
       ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
@@ -170,19 +172,18 @@ class TrainedModel:
       InputError: none can be read, or the encoder is not one of ours.
     """
     # Here, as many have features and no photos.
-    from data_prep import encoders, extract
-    from data_prep import photos as photos_lib
+    from mrnn_jax import encoders
+    from mrnn_jax.encoders import encode
+    from mrnn_jax.encoders import photos as photos_lib
 
-    name, resize = extract.parse_description(self.encoder_name)
+    name, resize = encode.parse_description(self.encoder_name)
     if name not in encoders.ENCODERS:
       raise InputError(
         f'the model was trained on features of {self.encoder_name!r}, which '
         'this program cannot make: give them by --features=FILE.'
       )
     network = encoders.load(name, weights or None)
-    encoded = extract.encode_photos(
-      photos_lib.find_all(photos), network, resize
-    )
+    encoded = encode.encode_photos(photos_lib.find_all(photos), network, resize)
     for photo, reason in encoded.unreadable if parallel.is_first() else ():
       print(
         f'note: {printable(photo)} cannot be read: {printable(reason)}',
@@ -339,7 +340,7 @@ class TrainedModel:
       options: how to choose words.
       **how: given words, seed and so on, see ``generation.generate``.
     """
-    return generation.generate(
+    return generate_lib.generate(
       self.model, self.variables, self.devices, features, options, **how
     )
 

@@ -22,7 +22,9 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)
 
-from mrnn_jax import config, datasets, model, stored_model, vocabulary
+from mrnn_jax import config, stored_model
+from mrnn_jax.data import datasets, vocabulary
+from mrnn_jax.models import mrnn
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -105,7 +107,7 @@ def write_toy_model():
     fixed = config.Config(
       dataset='custom', embedding_size=4, recurrent_size=5, multimodal_size=7
     ).fixed()
-    network = model.create_model('m-rnn', len(vocab), feature_size, fixed)
+    network = mrnn.create_model('m-rnn', len(vocab), feature_size, fixed)
     stored = stored_model.StoredModel(
       description={
         'config': fixed,
@@ -117,7 +119,7 @@ def write_toy_model():
         },
         'step': 3,
       },
-      variables=model.init_variables(network, jax.random.key(0)),
+      variables=mrnn.init_variables(network, jax.random.key(0)),
       norm_features=np.random.default_rng(5).normal(size=(4, feature_size)),
     )
     stored_model.write(path, stored)

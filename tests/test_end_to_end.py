@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from data_prep import build
-from mrnn_jax import checkpoint, report, tasks, train, trained
 from mrnn_jax import config as config_lib
-from mrnn_jax.errors import InputError
+from mrnn_jax import tasks, trained
+from mrnn_jax.reports import tables
+from mrnn_jax.runtime import checkpoint
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.training import loop
 
 OPTIONS = {
   'dataset': 'custom',
@@ -176,7 +179,7 @@ def test_everything_is_written(workdir):
   for name in ('log.jsonl', 'loss.png'):
     assert (workdir / name).stat().st_size > 0
   assert list(workdir.glob('events.out.tfevents.*'))
-  table = report.compare([str(workdir)])
+  table = tables.compare([str(workdir)])
   assert 'BLEU B-4' in table and 'chance' in table
 
 
@@ -213,7 +216,7 @@ def test_a_workdir_alone_is_enough(workdir):
 
 def test_resumed_is_uninterrupted(workdir, data_dir, tmp_path, monkeypatch):
   whole = trained.TrainedModel.load(workdir)
-  validate = train._Run.validate
+  validate = loop._Run.validate
   calls = []
 
   def interrupted(self, *args):
@@ -222,10 +225,10 @@ def test_resumed_is_uninterrupted(workdir, data_dir, tmp_path, monkeypatch):
       raise KeyboardInterrupt
     return validate(self, *args)
 
-  monkeypatch.setattr(train._Run, 'validate', interrupted)
+  monkeypatch.setattr(loop._Run, 'validate', interrupted)
   with pytest.raises(KeyboardInterrupt):
     run(tmp_path, data_dir, task='train')
-  monkeypatch.setattr(train._Run, 'validate', validate)
+  monkeypatch.setattr(loop._Run, 'validate', validate)
   run(tmp_path, data_dir, task='train')
   again = trained.TrainedModel.load(tmp_path)
   assert again.step == whole.step

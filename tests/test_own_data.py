@@ -5,8 +5,8 @@ import pytest
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import tasks
-from mrnn_jax.errors import InputError
-from mrnn_jax.rank import Ranker
+from mrnn_jax.ranking.ranker import Ranker
+from mrnn_jax.runtime.errors import InputError
 
 D = 6
 IDS = ['red.jpg', 'green.jpg', 'blue.jpg']

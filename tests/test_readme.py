@@ -9,9 +9,10 @@ from PIL import Image
 import pytest
 
 from data_prep import build, extract
-from mrnn_jax import PRETRAINED, config_flags, tasks
+from mrnn_jax import PRETRAINED, tasks
 from mrnn_jax import config as config_lib
-from mrnn_jax.errors import InputError
+from mrnn_jax.config import flags as config_flags
+from mrnn_jax.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()

@@ -7,11 +7,12 @@ import pytest
 
 import mrnn_jax
 from mrnn_jax import config as config_lib
-from mrnn_jax import model as model_lib
-from mrnn_jax import parallel, trained
-from mrnn_jax.decode_options import DecodeOptions
-from mrnn_jax.errors import InputError
-from mrnn_jax.vocabulary import SPECIAL_WORDS, Vocabulary
+from mrnn_jax import trained
+from mrnn_jax.data.vocabulary import SPECIAL_WORDS, Vocabulary
+from mrnn_jax.decoding.options import DecodeOptions
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime.errors import InputError
 
 D = 6
 SENTENCES = ['A dog runs.', 'two dogs', 'a man on a horse', 'a dog']

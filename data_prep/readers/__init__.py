@@ -10,16 +10,16 @@ from collections.abc import Callable
 from data_prep import records
 from data_prep.readers import (
   coco,
-  files,
   flickr,
   iaprtc12,
   json_lines,
   karpathy,
   mrnn,
+  raw_files,
   table_file,
 )
 
-Reader = Callable[[files.RawFiles], records.RawDataset]
+Reader = Callable[[raw_files.RawFiles], records.RawDataset]
 
 # Datasets whose files bear names of their own.
 DATASETS: dict[str, Reader] = {

@@ -9,14 +9,14 @@ from typing import Any
 
 from etils import epath
 
-from data_prep import messages, records
-from data_prep.readers import files, gather, splits
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import gather, raw_files, splits
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 USUAL = ('captions_*.json',)
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read one or several caption files of COCO.
 
   Raises:
@@ -31,7 +31,7 @@ def read(raw: files.RawFiles) -> records.RawDataset:
 
 def _read_file(path: epath.Path, gatherer: gather.Gatherer):
   """Gather the captions of one file, each image's in the file's order."""
-  content = files.read_json(path)
+  content = bounded_files.read_json(path)
   split = splits.of_file(path.name)
   names = {}
   for where, image in _objects(path, content, 'images'):

@@ -6,9 +6,10 @@ have the same form, as ``captions.token``.
 
 import re
 
-from data_prep import messages, records
-from data_prep.readers import files, gather, splits
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import gather, raw_files, splits
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 USUAL = ('captions.token', 'captions.txt')
 
@@ -50,32 +51,32 @@ _LISTS = {
 }
 
 
-def read_flickr8k(raw: files.RawFiles) -> records.RawDataset:
+def read_flickr8k(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read Flickr8K from its token file and its three image lists."""
   return _read('flickr8k', raw)
 
 
-def read_flickr30k(raw: files.RawFiles) -> records.RawDataset:
+def read_flickr30k(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read Flickr30K from its token file and three image lists."""
   return _read('flickr30k', raw)
 
 
-def read_token(raw: files.RawFiles) -> records.RawDataset:
+def read_token(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read anybody's captions in this form, with lists of images or not."""
   path = raw.find('captions', USUAL)
-  captions, oddities = parse_captions(files.read_text(path), str(path))
+  captions, oddities = parse_captions(bounded_files.read_text(path), str(path))
   return splits.assign(captions, {}, raw, oddities)
 
 
-def _read(name: str, raw: files.RawFiles) -> records.RawDataset:
+def _read(name: str, raw: raw_files.RawFiles) -> records.RawDataset:
   """Read a dataset of this format by the names its files usually bear."""
   path = raw.find('captions', _TOKEN_FILES[name])
-  captions, oddities = parse_captions(files.read_text(path), str(path))
+  captions, oddities = parse_captions(bounded_files.read_text(path), str(path))
   listed = {}
   for split in records.SPLITS:
-    usual = _LISTS[name][split] + files.COMMON_LISTS[split]
-    names = files.read_list(raw.find(f'{split}_list', usual))
-    names, repeated = files.drop_repeated(split, names)
+    usual = _LISTS[name][split] + raw_files.COMMON_LISTS[split]
+    names = bounded_files.read_list(raw.find(f'{split}_list', usual))
+    names, repeated = raw_files.drop_repeated(split, names)
     listed[split] = records.match_names(names, captions)
     oddities += repeated
   return records.RawDataset(captions, listed, oddities)
@@ -107,7 +108,7 @@ def parse_captions(
       continue
     label, tab, caption = line.partition('\t')
     match = _NAME.fullmatch(label.strip())
-    if not tab or not match or not records.image_key(match[1]):
+    if not tab or not match or not image_names.image_key(match[1]):
       raise errors.InputError(
         f'{source}:{number} is not "name.jpg#0<TAB>caption" but'
         f' {messages.shorten(line)}: correct the line or the file given.'
@@ -115,7 +116,7 @@ def parse_captions(
     where = f'{source}:{number}'
     name, index = gather.as_name(match[1], where), match[2]
     gather.check_length(caption, where)
-    image_id = spelled.setdefault(records.image_key(name), name)
+    image_id = spelled.setdefault(image_names.image_key(name), name)
     if image_id != name:
       respelled.append(name)
     if (image_id, index) in numbers:

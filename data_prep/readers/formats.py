@@ -6,18 +6,17 @@ import re
 
 from etils import epath
 
-from data_prep import messages
 from data_prep.readers import (
   DATASETS,
   coco,
-  files,
   flickr,
   json_lines,
   karpathy,
   mrnn,
+  raw_files,
   table_file,
 )
-from mrnn_jax import errors
+from mrnn_jax.runtime import errors, messages
 
 # In this order: a folder of COCO may hold Karpathy's file as well.
 _USUAL = {
@@ -39,7 +38,7 @@ _SUFFIXES = {
 _HEAD_BYTES = 1 << 16
 
 
-def choose(dataset: str, raw: files.RawFiles) -> str:
+def choose(dataset: str, raw: raw_files.RawFiles) -> str:
   """Return the name of the reader for a dataset, one of ``READERS``.
 
   Args:

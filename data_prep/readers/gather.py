@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from data_prep import messages, records
-from data_prep.readers import files, splits
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import raw_files, splits
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import errors, messages
 
 # A sentence beyond this is no caption but a mistake in the file.
 MAX_CAPTION = 10_000
@@ -19,7 +20,7 @@ class Gatherer:
     labels: image id -> split, for images of which a file says it.
   """
 
-  def __init__(self, raw: files.RawFiles):
+  def __init__(self, raw: raw_files.RawFiles):
     """Gather for a reader that was given these files."""
     self.captions: dict[str, list[str]] = {}
     self.labels: dict[str, str] = {}
@@ -48,8 +49,8 @@ class Gatherer:
       InputError: one of them is not what it should be, or the image has stood
         in another split before.
     """
-    name = as_name(name, where)
-    image_id = self._spelled.setdefault(records.image_key(name), name)
+    name = image_names.as_name(name, where)
+    image_id = self._spelled.setdefault(image_names.image_key(name), name)
     if image_id != name:
       self._respelled[name] = None
     sentences = [_as_caption(sentence, where) for sentence in sentences]
@@ -92,27 +93,6 @@ class Gatherer:
       what = 'images without captions (left out)'
       oddities.append(records.Oddity(what, without))
     return splits.assign(self.captions, self.labels, self._raw, oddities)
-
-
-def as_name(value: Any, where: str) -> str:
-  """Return an image's name: text or a whole number.
-
-  Raises:
-    InputError: it is neither, empty, or nothing that could be a name.
-  """
-  if isinstance(value, int) and not isinstance(value, bool):
-    value = str(value) if abs(value) < 10**18 else ''
-  if not isinstance(value, str):
-    raise errors.InputError(
-      f'{where} has no name of an image: it must be text or a whole number.'
-    )
-  name = value.strip()
-  if not records.image_key(name) or not messages.is_name(name):
-    raise errors.InputError(
-      f'{where} has {messages.shorten(value)} where the name of an image should'
-      ' be: correct it.'
-    )
-  return name
 
 
 def _as_caption(value: Any, where: str) -> str:

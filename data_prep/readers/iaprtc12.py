@@ -13,9 +13,10 @@ import re
 
 from etils import epath
 
-from data_prep import messages, records
-from data_prep.readers import files, gather
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import gather, raw_files
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 NUM_VALIDATION = 1000
 
@@ -36,7 +37,7 @@ _LISTS = {
 }
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read IAPR TC-12; image ids are like ``00/25``.
 
   Without a list of validation images, 1000 of the training images become
@@ -54,11 +55,13 @@ def read(raw: files.RawFiles) -> records.RawDataset:
   captions, oddities = _read_tree(_find_tree(raw))
   splits = {}
   for split in records.SPLITS:
-    usual = _LISTS[split] + files.COMMON_LISTS[split]
+    usual = _LISTS[split] + raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=split != 'validation')
     if path is not None:
-      names, repeated = files.drop_repeated(split, files.read_list(path))
-      splits[split] = [records.image_key(name) for name in names]
+      names, repeated = raw_files.drop_repeated(
+        split, bounded_files.read_list(path)
+      )
+      splits[split] = [image_names.image_key(name) for name in names]
       oddities += repeated
   if 'validation' in splits:
     return records.RawDataset(captions, splits, oddities)
@@ -126,7 +129,7 @@ def parse_description(text: str, source: str) -> list[str]:
   return [' '.join(part.split()) for part in parts if part.strip()]
 
 
-def _find_tree(raw: files.RawFiles) -> epath.Path:
+def _find_tree(raw: raw_files.RawFiles) -> epath.Path:
   """Return the folder that holds the numbered folders of ``.eng`` files."""
   if not raw.captions and raw.raw_dir:
     root = epath.Path(raw.raw_dir)
@@ -153,11 +156,13 @@ def _read_tree(
     )
   # Twenty thousand small files: on remote storage each waits for its answer.
   with futures.ThreadPoolExecutor(16) as pool:
-    texts = pool.map(lambda path: files.read_text(path, 'latin-1'), paths)
+    texts = pool.map(
+      lambda path: bounded_files.read_text(path, 'latin-1'), paths
+    )
     captions: dict[str, list[str]] = {}
     empty = []
     for path, text in zip(paths, texts, strict=True):
-      image_id = records.image_key(f'{path.parent.name}/{path.name}')
+      image_id = image_names.image_key(f'{path.parent.name}/{path.name}')
       if image_id in captions:
         raise errors.InputError(
           f'{path} is a second annotation of {image_id}: keep one of them.'

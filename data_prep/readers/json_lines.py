@@ -5,13 +5,13 @@ split may be missing, and ``"caption": "..."`` may stand for one caption.
 """
 
 from data_prep import records
-from data_prep.readers import files, gather
-from mrnn_jax import errors
+from data_prep.readers import gather, raw_files
+from mrnn_jax.runtime import bounded_files, errors
 
 USUAL = ('captions.jsonl', 'captions.ndjson')
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read one or several files of JSON lines.
 
   Raises:
@@ -20,11 +20,11 @@ def read(raw: files.RawFiles) -> records.RawDataset:
   paths = raw.find_all('captions', USUAL)
   gatherer = gather.Gatherer(raw)
   for path in paths:
-    for number, line in files.read_lines(path):
+    for number, line in bounded_files.read_lines(path):
       if not line.strip():
         continue
       where = f'{path}:{number}'
-      value = files.parse_json(line, str(path), number)
+      value = bounded_files.parse_json(line, str(path), number)
       if not isinstance(value, dict):
         raise errors.InputError(f'{where} is no JSON object: {_FORM}')
       if 'image_id' not in value:

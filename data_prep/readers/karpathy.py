@@ -7,16 +7,15 @@ wrote them (``raw``), or by their tokens where that is missing.
 
 from typing import Any
 
-from etils import epath
-
-from data_prep import messages, records
-from data_prep.readers import files, gather
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import gather, raw_files
+from mrnn_jax.data import karpathy_file
+from mrnn_jax.runtime import errors
 
 USUAL = ('dataset.json', 'dataset_*.json')
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read a ``dataset.json``.
 
   Raises:
@@ -25,7 +24,7 @@ def read(raw: files.RawFiles) -> records.RawDataset:
   paths = raw.find_all('captions', USUAL)
   gatherer = gather.Gatherer(raw)
   for path in paths:
-    for number, image in enumerate(_images(path)):
+    for number, image in enumerate(karpathy_file.read_images(path)):
       where = f'{path}, image {number},'
       sentences = image.get('sentences')
       if not isinstance(sentences, list):
@@ -39,46 +38,6 @@ def read(raw: files.RawFiles) -> records.RawDataset:
         image.get('split'),
       )
   return gatherer.finish(str(paths[0]))
-
-
-def read_names(path: epath.Path) -> list[str]:
-  """Return the images' names in the order of the columns of his features.
-
-  Args:
-    path: a ``dataset.json``; an image's column is its ``imgid``.
-
-  Raises:
-    InputError: it is malformed, or the columns are not 0, 1, 2, ...
-  """
-  images = _images(path)
-  names: list[str | None] = [None] * len(images)
-  for number, image in enumerate(images):
-    where = f'{path}, image {number},'
-    column = image.get('imgid', number)
-    if (
-      not isinstance(column, int)
-      or not 0 <= column < len(names)
-      or names[column] is not None
-    ):
-      raise errors.InputError(
-        f'{where} has "imgid" {messages.shorten(str(column))}: it must number'
-        ' the images, each once, from 0.'
-      )
-    names[column] = gather.as_name(image.get('filename'), where)
-  return [name for name in names if name is not None]
-
-
-def _images(path: epath.Path) -> list[dict[str, Any]]:
-  """Return the images of the file."""
-  images = files.read_json(path).get('images')
-  if not isinstance(images, list) or not images:
-    raise errors.InputError(
-      f'{path} has no list "images": give Karpathy\'s dataset.json.'
-    )
-  for number, image in enumerate(images):
-    if not isinstance(image, dict):
-      raise errors.InputError(f'{path}, image {number}, is no JSON object.')
-  return images
 
 
 def _sentence(sentence: Any, where: str) -> Any:

@@ -14,13 +14,13 @@ from etils import epath
 import numpy as np
 
 from data_prep import records
-from data_prep.readers import files, gather, plain_pickle, splits
-from mrnn_jax import errors
+from data_prep.readers import gather, plain_pickle, raw_files, splits
+from mrnn_jax.runtime import errors
 
 USUAL = ('anno_list_*.npy', 'captions.npy')
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read one or several lists; an image may say its own ``split``.
 
   Raises:

@@ -17,9 +17,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from data_prep import messages
-from data_prep.readers import files
-from mrnn_jax import errors
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 # Opcode -> how many bytes it takes with its argument; 0 where that is told by
 # the argument, or where the argument is a number of a memo entry.
@@ -56,7 +54,7 @@ def load_npy(path: epath.Path) -> Any:
     InputError: the file cannot be read, is no such pickle, or names something
       that is not plain.
   """
-  content = files.read_bytes(path)
+  content = bounded_files.read_bytes(path)
   data = io.BytesIO(content)
   try:
     version = np.lib.format.read_magic(data)

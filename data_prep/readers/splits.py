@@ -7,9 +7,9 @@ chance: a split that nothing names is cut from train by a seed.
 from collections.abc import Mapping
 import random
 
-from data_prep import messages, records
-from data_prep.readers import files
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import raw_files
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 SHARE = 0.1
 LEFT_OUT = 'left out'
@@ -57,7 +57,7 @@ def of_file(name: str) -> str | None:
 def assign(
   captions: dict[str, list[str]],
   labels: Mapping[str, str],
-  raw: files.RawFiles,
+  raw: raw_files.RawFiles,
   oddities: list[records.Oddity],
 ) -> records.RawDataset:
   """Divide images into splits.
@@ -78,10 +78,12 @@ def assign(
   """
   lists, oddities = {}, list(oddities)
   for split in records.SPLITS:
-    usual = files.COMMON_LISTS[split]
+    usual = raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=False)
     if path is not None:
-      names, repeated = files.drop_repeated(split, files.read_list(path))
+      names, repeated = raw_files.drop_repeated(
+        split, bounded_files.read_list(path)
+      )
       lists[split] = records.match_names(names, captions)
       oddities += repeated
   listed = {i for names in lists.values() for i in names}
@@ -104,7 +106,7 @@ def assign(
   return records.RawDataset(captions, splits, oddities, seed, note)
 
 
-def _cut(splits: dict[str, list[str]], raw: files.RawFiles) -> str:
+def _cut(splits: dict[str, list[str]], raw: raw_files.RawFiles) -> str:
   """Cut splits that are empty from train; return the note on it, or ''."""
   shares = {
     'validation': raw.validation_share,

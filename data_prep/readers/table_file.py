@@ -11,9 +11,9 @@ import csv
 
 from etils import epath
 
-from data_prep import messages, records
-from data_prep.readers import files, gather
-from mrnn_jax import errors
+from data_prep import records
+from data_prep.readers import gather, raw_files
+from mrnn_jax.runtime import bounded_files, errors, messages
 
 USUAL = ('captions.csv', 'captions.tsv', 'captions.txt')
 _COLUMNS = {
@@ -31,7 +31,7 @@ _COLUMNS = {
 _SEPARATORS = '\t;|,'
 
 
-def read(raw: files.RawFiles) -> records.RawDataset:
+def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """Read one or several tables.
 
   Raises:
@@ -53,7 +53,7 @@ def is_header(line: str) -> bool:
 
 def _rows(path: epath.Path) -> Iterator[tuple[str, str, str, str]]:
   """Yield place, image, caption and split ('' if not told) of each line."""
-  lines = (line for _, line in files.read_lines(path))
+  lines = (line for _, line in bounded_files.read_lines(path))
   separator, names = _split_header(next(lines, ''))
   columns = _find_columns(names)
   for column in ('image_id', 'caption'):

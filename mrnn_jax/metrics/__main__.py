@@ -7,8 +7,8 @@ import pathlib
 import sys
 from typing import Any
 
-from mrnn_jax.errors import InputError
 from mrnn_jax.metrics.measure import measure_captions
+from mrnn_jax.runtime.errors import InputError
 
 _DESCRIPTION = """\
 Measure one caption for each image against references: BLEU-1 to -4, CIDEr-D,

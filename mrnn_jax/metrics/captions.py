@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from mrnn_jax import vocabulary
-from mrnn_jax.errors import InputError
+from mrnn_jax.data import vocabulary
+from mrnn_jax.runtime.errors import InputError
 
 
 def check_captions(

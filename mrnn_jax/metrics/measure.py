@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mrnn_jax import vocabulary
-from mrnn_jax.errors import InputError
+from mrnn_jax.data import vocabulary
 from mrnn_jax.metrics.bleu import bleu
 from mrnn_jax.metrics.captions import caption_statistics
 from mrnn_jax.metrics.cider import cider_d
 from mrnn_jax.metrics.rouge import rouge_l
+from mrnn_jax.runtime.errors import InputError
 
 
 def measure_captions(

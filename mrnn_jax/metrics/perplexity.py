@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 
 
 def perplexity(

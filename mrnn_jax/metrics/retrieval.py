@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 
 # So many scores are compared at a time: they stay in the cache, and the memory
 # needed does not grow with S times N.

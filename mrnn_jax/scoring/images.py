@@ -6,9 +6,9 @@ import hashlib
 
 import numpy as np
 
-from mrnn_jax import datasets
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError
+from mrnn_jax.data import datasets
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
 
 # Features by which a file is known again.
@@ -43,7 +43,7 @@ class ImageLookup:
   @classmethod
   def _of_file(cls, model: TrainedModel, path: str) -> 'ImageLookup':
     # Here, as feature files are not everybody's way to images.
-    from data_prep import features as features_lib
+    from mrnn_jax.data import feature_files as features_lib
 
     table = features_lib.load(path)
     model.check_encoder(vars(table.encoder), path)
@@ -66,7 +66,7 @@ class ImageLookup:
     dataset: datasets.Dataset,
     cache_mb: float,
   ) -> 'ImageLookup':
-    from data_prep.records import image_key
+    from mrnn_jax.data.image_names import image_key
 
     places = {}
     for name in dataset.builder.info.splits:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from etils import epath
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records, text_files
 from mrnn_jax.scoring.records import Block, Format, Writer
 from mrnn_jax.scoring.shards import Shard

@@ -31,8 +31,9 @@ from etils import epath
 import numpy as np
 
 from mrnn_jax.config import Config
-from mrnn_jax.errors import InputError, printable
-from mrnn_jax.logs import format_seconds
+from mrnn_jax.data.vocabulary import UNK, tokenize
+from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.progress import format_seconds
 from mrnn_jax.scoring import records
 from mrnn_jax.scoring.images import ImageLookup
 from mrnn_jax.scoring.inputs import Inputs
@@ -40,7 +41,6 @@ from mrnn_jax.scoring.pair_scorer import PairPlan, PairScorer
 from mrnn_jax.scoring.records import BadRecord, Block, Record
 from mrnn_jax.scoring.shards import Shard, ShardFiles
 from mrnn_jax.trained import TrainedModel
-from mrnn_jax.vocabulary import UNK, tokenize
 
 T = TypeVar('T')
 

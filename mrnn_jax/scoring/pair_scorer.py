@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mrnn_jax import parallel, prefix_scores
-from mrnn_jax.model import MRNN, Variables
-from mrnn_jax.prefix_tree import PrefixTree, Tiles
+from mrnn_jax.models.mrnn import MRNN, Variables
+from mrnn_jax.ranking import prefix_scores
+from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
+from mrnn_jax.runtime import parallel
 
 # Rows that a device takes at a time: a level of the prefix tree is padded to a
 # multiple of the first, a window's images to one of the second.

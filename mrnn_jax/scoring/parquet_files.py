@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records
 from mrnn_jax.scoring.records import Block, make_record
 

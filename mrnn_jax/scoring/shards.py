@@ -16,8 +16,8 @@ from typing import Any
 from etils import epath
 import jax
 
-from mrnn_jax import files
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime import files
+from mrnn_jax.runtime.errors import InputError
 
 _DONE = re.compile(r'done-(\d{5,})-of-(\d{5,})\.json')
 # What may differ between two jobs, as a message names it.

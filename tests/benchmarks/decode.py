@@ -4,9 +4,10 @@ import os
 from typing import Any
 
 import mrnn_jax
-from mrnn_jax import generation, parallel
-from mrnn_jax import model as model_lib
-from mrnn_jax.decode_options import DecodeOptions
+from mrnn_jax.decoding import generate
+from mrnn_jax.decoding.options import DecodeOptions
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.runtime import parallel
 from tests.benchmarks import harness, lengths, weights, work
 
 SIZES = {
@@ -102,7 +103,7 @@ class Decoding(work.Work):
 
   def run(self) -> work.Done:
     """Write captions of all images."""
-    self._decoded = generation.generate(
+    self._decoded = generate.generate(
       self._model,
       self._variables,
       parallel.local_devices(),

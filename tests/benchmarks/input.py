@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from mrnn_jax.vocabulary import PAD
+from mrnn_jax.data.vocabulary import PAD
 from tests.benchmarks import harness, train, work
 
 # Steps of a run: filling batches takes a hundredth of training on them.

@@ -15,7 +15,8 @@ import os
 
 import numpy as np
 
-from mrnn_jax.vocabulary import END, START, UNK, Vocabulary, count_words
+from data_prep.readers import raw_files
+from mrnn_jax.data.vocabulary import END, START, UNK, Vocabulary, count_words
 
 VOCAB_SIZE = 2539
 FEATURE_SIZE = 1280
@@ -102,10 +103,9 @@ def flickr8k() -> Mapping[str, Captions]:
   """Return the real captions of the splits 'train' and 'test'."""
   # Late: it is needed only where the data is.
   from data_prep import readers
-  from data_prep.readers import files
 
   folder = os.path.join(os.environ['MRNN_DATA'], 'flickr8k')
-  raw = readers.DATASETS['flickr8k'](files.RawFiles(folder))
+  raw = readers.DATASETS['flickr8k'](raw_files.RawFiles(folder))
   sentences = {
     split: [
       sentence

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax import model as model_lib
-from mrnn_jax import rank as rank_lib
-from mrnn_jax.prefix_tree import PrefixTree
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.ranking import ranker as rank_lib
+from mrnn_jax.ranking.prefix_tree import PrefixTree
 from tests.benchmarks import harness, lengths, weights, work
 
 # The sentences are the first of a pool.  What ranking costs depends on how many

@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import flags
 
-from mrnn_jax import cli
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime import cli
+from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import harness, machine, tables, work
 
 SUITES = ('train', 'rank', 'decode', 'input')
@@ -81,7 +81,7 @@ def main() -> None:
   results = run(names, options, flags.FLAGS.growth)
   if flags.FLAGS.json:
     # Here: no benchmark process needs what it imports.
-    from mrnn_jax import files
+    from mrnn_jax.runtime import files
 
     files.write_json(flags.FLAGS.json, results)
     print(f'all of it: {flags.FLAGS.json}')

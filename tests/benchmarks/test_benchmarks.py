@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import harness, lengths, run, tables, work
 
 TINY = harness.Options(scale='tiny', torch=False, repeats=1)
@@ -158,7 +158,7 @@ def test_torch_model_is_the_same_model():
   torch = pytest.importorskip('torch')
   import jax
 
-  from mrnn_jax.model import MRNN
+  from mrnn_jax.models.mrnn import MRNN
   from tests.benchmarks import torch_mrnn, weights
 
   known = weights.random_weights(20, 6)

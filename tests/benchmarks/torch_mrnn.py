@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from mrnn_jax.vocabulary import END, PAD, START, UNK
+from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from tests.benchmarks import lengths, weights, work
 
 

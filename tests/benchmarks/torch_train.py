@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from mrnn_jax.vocabulary import PAD
+from mrnn_jax.data.vocabulary import PAD
 from tests.benchmarks import lengths, weights, work
 from tests.benchmarks.torch_mrnn import MRNN, default_device
 

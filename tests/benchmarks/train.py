@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import datasets, input_pipeline, optimizers, parallel
-from mrnn_jax import model as model_lib
-from mrnn_jax import train as train_lib
-from mrnn_jax.vocabulary import PAD
+from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data.vocabulary import PAD
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.runtime import parallel
+from mrnn_jax.training import loop as train_lib
+from mrnn_jax.training import optimizers
 from tests.benchmarks import harness, lengths, weights, work
 
 SIZES = {

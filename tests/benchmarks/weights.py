@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax.errors import InputError
-from mrnn_jax.vocabulary import END
+from mrnn_jax.data.vocabulary import END
+from mrnn_jax.runtime.errors import InputError
 
 # The paper's sizes (section 3.2), and the clipping of standardised features.
 E, R, M = 128, 256, 512

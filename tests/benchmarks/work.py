@@ -19,8 +19,8 @@ import time
 import traceback
 from typing import Any
 
-from mrnn_jax import allocator
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime import allocator
+from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import machine
 
 # Products measured before and after each turn.

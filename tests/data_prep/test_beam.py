@@ -9,7 +9,7 @@ import pytest
 import test_build
 
 from data_prep import beam_jobs, build, records, shards
-from mrnn_jax import errors
+from mrnn_jax.runtime import errors
 
 inputs = test_build.inputs
 

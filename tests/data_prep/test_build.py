@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep import build, checks
-from mrnn_jax import vocabulary
+from mrnn_jax.data import vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import caption_features, checks, features, records
-from mrnn_jax import errors
+from data_prep import caption_features, checks, records
+from mrnn_jax.data import feature_files
+from mrnn_jax.runtime import errors
 
 
 def content(num_train=5, dtype=np.float16, shift=0.0, table=None):
@@ -23,11 +24,11 @@ def content(num_train=5, dtype=np.float16, shift=0.0, table=None):
     },
   )
   rows = np.arange(4 * len(names)).reshape(-1, 4) + shift
-  table = table or features.FeatureTable(
+  table = table or feature_files.FeatureTable(
     names,
     rows.astype(dtype),
     'f.npz',
-    features.Encoder('vgg', '12ab'),
+    feature_files.Encoder('vgg', '12ab'),
   )
   checked = checks.check_captions('custom', raw)
   checked = checks.check_features(checked, raw, table)
@@ -98,7 +99,7 @@ def test_fingerprint_sees_every_input():
   assert content(dtype=np.float32).fingerprint != base
 
 
-class Broken(features.FeatureTable):
+class Broken(feature_files.FeatureTable):
   """Fails in the middle of a build, as a full disk or Ctrl-C would."""
 
   armed = False
@@ -160,7 +161,7 @@ def test_names_from_data_stay_names(tmp_path):
     },
   )
   rows = np.eye(5, dtype=np.float32)
-  table = features.FeatureTable(names, rows, 'f.npz')
+  table = feature_files.FeatureTable(names, rows, 'f.npz')
   checked = checks.check_captions('custom', raw)
   checked = checks.check_features(checked, raw, table)
   made = caption_features.Content('custom', checked, table, 'f')

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from data_prep import checks, features, records
-from mrnn_jax import errors
+from data_prep import checks, records
+from mrnn_jax.data import feature_files
+from mrnn_jax.runtime import errors
 
 
 def raw_data():
@@ -31,7 +32,7 @@ def table(**changes):
   rows = {name: np.full(3, i + 1.0) for i, name in enumerate('abcdef')}
   rows.update(changes)
   ids = [name for name, row in rows.items() if row is not None]
-  return features.FeatureTable(
+  return feature_files.FeatureTable(
     ids, np.array([rows[i] for i in ids], np.float32), 'f.npz'
   )
 

@@ -9,7 +9,10 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_prep import encoders, extract, feature_parts, features, photos
+from data_prep import extract, feature_parts
+from mrnn_jax import encoders
+from mrnn_jax.data import feature_files
+from mrnn_jax.encoders import encode, photos
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -70,9 +73,11 @@ def test_features_of_a_folder(tmp_path, folder, capsys):
   output = tmp_path / 'f.npz'
   assert run(folder, output) == 0
   out, err = capsys.readouterr()
-  table = features.load(output)
+  table = feature_files.load(output)
   assert table.ids == READABLE
-  assert table.encoder == features.Encoder('tiny, squash to 8 x 8', 'ab12' * 16)
+  assert table.encoder == feature_files.Encoder(
+    'tiny, squash to 8 x 8', 'ab12' * 16
+  )
   assert table.dtype == np.float16
   for name in READABLE:
     image = photos.read(str(folder / name), 8, 'squash')
@@ -140,7 +145,9 @@ def test_parts_of_other_photos_are_not_taken(
   (folder / '05.png').unlink()
   assert run(folder, output) == 0
   assert 'beginning anew' in capsys.readouterr().out
-  assert features.load(output).ids == [x for x in READABLE if x != '05.png']
+  assert feature_files.load(output).ids == [
+    x for x in READABLE if x != '05.png'
+  ]
 
 
 def test_killed_when_all_was_done(tmp_path, folder, monkeypatch):
@@ -181,7 +188,7 @@ def test_an_output_that_is_there(tmp_path, folder, capsys):
   assert 'replace it by --overwrite' in capsys.readouterr().err
   assert output.read_bytes() == before
   assert run(folder, output, '--resize=center_crop', '--overwrite') == 0
-  assert features.load(output).encoder.name == 'tiny, center_crop to 8 x 8'
+  assert feature_files.load(output).encoder.name == 'tiny, center_crop to 8 x 8'
   output.write_text('something else')
   assert run(folder, output) == 1
 
@@ -224,7 +231,7 @@ def test_an_output_that_cannot_be_written(tmp_path, folder, capsys):
 
 def test_encode_photos(folder, tiny):
   found = photos.find_all(str(folder))
-  encoded = extract.encode_photos(found, tiny, 'squash', batch_size=3)
+  encoded = encode.encode_photos(found, tiny, 'squash', batch_size=3)
   assert encoded.ids == READABLE
   assert encoded.features.shape == (17, 7)
   assert encoded.features.dtype == np.float32
@@ -233,9 +240,9 @@ def test_encode_photos(folder, tiny):
     '07.png',
     '19.png',
   ]
-  alone = extract.encode_photos(found[4:5], tiny)
+  alone = encode.encode_photos(found[4:5], tiny)
   np.testing.assert_array_equal(alone.features[0], encoded.features[3])
-  none = extract.encode_photos(found[:1], tiny)
+  none = encode.encode_photos(found[:1], tiny)
   assert none.features.shape == (0, 7) and not none.ids
 
 
@@ -248,21 +255,21 @@ def test_one_shape_is_compiled(folder, tiny):
     return apply(params, images)
 
   network = encoders.Network('tiny', '', 8, 7, 4, np.float32(0.5), count_traces)
-  extract.encode_photos(photos.find_all(str(folder)), network, batch_size=7)
+  encode.encode_photos(photos.find_all(str(folder)), network, batch_size=7)
   assert count == 1
 
 
 def test_descriptions_are_read_again(tiny):
   for resize in photos.RESIZES:
-    name = extract.describe(tiny, resize).name
-    assert extract.parse_description(name) == ('tiny', resize)
+    name = encode.describe(tiny, resize).name
+    assert encode.parse_description(name) == ('tiny', resize)
   for name in (
     'unknown',
     'resnet, squash to 8 x 8',
     'tiny, squash to 8 x 9',
     'tiny, blur to 8 x 8',
   ):
-    assert extract.parse_description(name) == ('', '')
+    assert encode.parse_description(name) == ('', '')
 
 
 def test_help_and_imports():

@@ -12,8 +12,8 @@ import fuzz_kinds
 import fuzzing
 import pytest
 
-from data_prep import photos
-from mrnn_jax import errors
+from mrnn_jax.encoders import photos
+from mrnn_jax.runtime import errors
 
 # Inputs of each kind in the long run.
 NUM_INPUTS = int(os.environ.get('FUZZ_INPUTS', '5000'))

@@ -9,15 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from data_prep import (
-  caption_features,
-  checks,
-  features,
-  inspect,
-  records,
-  summary,
-)
-from mrnn_jax import errors
+from data_prep import caption_features, checks, inspect, records, summary
+from mrnn_jax.data import feature_files
+from mrnn_jax.runtime import errors
 
 EVIL = '<script>alert(1)</script>&"\'.jpg'
 
@@ -95,7 +89,9 @@ def data_dir(tmp_path_factory):
       {'train': names[:8], 'validation': names[8:10], 'test': names[10:]},
     )
     rows = np.arange(len(names) * 3, dtype=np.float32).reshape(-1, 3)
-    table = features.FeatureTable(names, rows, 'f', features.Encoder('<b>vgg'))
+    table = feature_files.FeatureTable(
+      names, rows, 'f', feature_files.Encoder('<b>vgg')
+    )
     checked = checks.check_captions(dataset, raw)
     checked = checks.check_features(checked, raw, table)
     content = caption_features.Content(dataset, checked, table, 'x')

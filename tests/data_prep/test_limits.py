@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep import features, photos, weights
-from data_prep.readers import READERS, files, plain_pickle
-from mrnn_jax import errors
+from data_prep.readers import READERS, plain_pickle, raw_files
+from mrnn_jax.data import feature_files
+from mrnn_jax.encoders import photos, weights
+from mrnn_jax.runtime import bounded_files, errors
 
 
 def read(reader, path):
-  return READERS[reader](files.RawFiles(captions=str(path)))
+  return READERS[reader](raw_files.RawFiles(captions=str(path)))
 
 
 def refused(function, *args):
@@ -32,7 +33,7 @@ def refused(function, *args):
 @pytest.fixture
 def tiny_limits(monkeypatch):
   """Limits that small files reach."""
-  monkeypatch.setattr(files, '_SMALL_BYTES', 1000)
+  monkeypatch.setattr(bounded_files, '_SMALL_BYTES', 1000)
   monkeypatch.setattr(plain_pickle, 'MAX_STEPS', 1000)
 
 
@@ -47,7 +48,7 @@ def tiny_limits(monkeypatch):
   ],
 )
 def test_json_bombs(tmp_path, monkeypatch, bomb, message):
-  monkeypatch.setattr(files, 'MAX_JSON_VALUES', 300_000)
+  monkeypatch.setattr(bounded_files, 'MAX_JSON_VALUES', 300_000)
   path = tmp_path / 'x.jsonl'
   path.write_text(bomb)
   assert message in refused(read, 'jsonl', path)
@@ -69,7 +70,7 @@ def test_lines_of_many_megabytes(tmp_path, reader, megabytes):
     file.write(b'a.jpg#0\t' if reader == 'token' else b'a.jpg')
     file.truncate(megabytes * 2**20)
   if reader == 'list':
-    message = refused(files.read_list, path)
+    message = refused(bounded_files.read_list, path)
   else:
     message = refused(read, reader, path)
   assert str(path) in message
@@ -118,15 +119,15 @@ def test_archives_that_unpack_to_much_more(tmp_path, tiny_limits):
   path = tmp_path / 'x.npz'
   zeros = np.zeros((10, 100_000), np.float32)
   np.savez_compressed(path, ids=np.arange(10), features=zeros)
-  assert 'more than 100 times' in refused(features.load, path)
+  assert 'more than 100 times' in refused(feature_files.load, path)
   assert 'more than 100 times' in refused(weights.load, path)
   # What is stored as it is may be as large as it likes.
   np.savez(path, ids=np.arange(10), features=zeros)
-  assert len(features.load(path)) == 10
+  assert len(feature_files.load(path)) == 10
   path = tmp_path / 'x.mat'
   scipy.io.savemat(path, {'feats': zeros.T}, do_compression=True)
   path.with_suffix('.txt').write_text('\n'.join('abcdefghij'))
-  assert 'more than 100 times' in refused(features.load, path)
+  assert 'more than 100 times' in refused(feature_files.load, path)
 
 
 def test_hdf5_of_room_that_was_never_written(tmp_path):
@@ -139,7 +140,7 @@ def test_hdf5_of_room_that_was_never_written(tmp_path):
       file['ids'] = [b'a'] if names == ['features'] else np.zeros(1)
       if names != ['features']:
         del file['ids']
-    assert 'more than 100 times' in refused(features.load, path)
+    assert 'more than 100 times' in refused(feature_files.load, path)
 
 
 def test_a_header_beyond_any_network(tmp_path):
@@ -169,7 +170,7 @@ def test_entries_of_archives_stay_in_memory(tmp_path):
       value = np.arange(2) if name == 'ids.npy' else np.eye(2)
       with archive.open(name, 'w') as file:
         np.save(file, value)
-  assert len(features.load(path)) == 2
+  assert len(feature_files.load(path)) == 2
   assert len(weights.load(path).tensors) == 5
   assert [p for p in tmp_path.rglob('*') if p.is_file()] == [path]
 
@@ -198,7 +199,7 @@ def test_hdf5_of_names_of_two_gigabytes(tmp_path):
   data = bytearray(path.read_bytes())
   data[offset : offset + 4] = (2**31).to_bytes(4, 'little')
   path.write_bytes(data)
-  assert 'a name of 2,147,483,648 bytes' in refused(features.load, path)
+  assert 'a name of 2,147,483,648 bytes' in refused(feature_files.load, path)
 
 
 def test_numbers_that_are_no_characters(tmp_path):
@@ -211,7 +212,7 @@ def test_numbers_that_are_no_characters(tmp_path):
   assert 'text that is none' in refused(read, 'mrnn', path)
   path = tmp_path / 'x.npz'
   np.savez(path, ids=words, features=np.eye(2))
-  refused(features.load, path)
+  refused(feature_files.load, path)
 
 
 def test_hdf5_of_texts_without_an_end(tmp_path):
@@ -220,7 +221,7 @@ def test_hdf5_of_texts_without_an_end(tmp_path):
   with h5py.File(path, 'w') as file:
     file['features'] = np.eye(2, dtype=np.float32)
     file['ids'] = ['a', 'b']
-  assert len(features.load(path)) == 2
+  assert len(feature_files.load(path)) == 2
   data = bytearray(path.read_bytes())
   heap = data.index(b'GCOL')
   # Collection, two texts, and what is free.
@@ -228,4 +229,4 @@ def test_hdf5_of_texts_without_an_end(tmp_path):
   assert data[free : free + 2] == b'\0\0'
   data[free + 8 : free + 16] = bytes(8)
   path.write_bytes(data)
-  assert 'texts without an end' in refused(features.load, path)
+  assert 'texts without an end' in refused(feature_files.load, path)

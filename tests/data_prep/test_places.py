@@ -7,7 +7,7 @@ from etils import epath
 import pytest
 
 from data_prep import places
-from mrnn_jax import errors
+from mrnn_jax.runtime import errors
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from data_prep import records
-from data_prep.readers import READERS, files, flickr, iaprtc12
-from mrnn_jax import errors
+from data_prep.readers import READERS, flickr, iaprtc12, raw_files
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import errors
 
 ENG = """<DOC>
 <DOCNO>annotations/{id}.eng</DOCNO>
@@ -63,11 +63,11 @@ def iapr_dir(root, num_train=20):
   ],
 )
 def test_image_key(name, key):
-  assert records.image_key(name) == key
+  assert image_names.image_key(name) == key
 
 
 def test_flickr_files_are_found_and_ids_match_without_extension(tmp_path):
-  raw = READERS['flickr8k'](files.RawFiles(str(flickr_dir(tmp_path))))
+  raw = READERS['flickr8k'](raw_files.RawFiles(str(flickr_dir(tmp_path))))
   assert raw.splits == {
     'train': ['0.jpg', '1.jpg', '2.jpg'],
     'validation': ['3.jpg'],
@@ -79,7 +79,7 @@ def test_flickr_files_are_found_and_ids_match_without_extension(tmp_path):
 
 def test_flickr_files_are_found_one_folder_down(tmp_path):
   flickr_dir(tmp_path / 'Flickr8k_text')
-  raw = READERS['flickr8k'](files.RawFiles(str(tmp_path)))
+  raw = READERS['flickr8k'](raw_files.RawFiles(str(tmp_path)))
   assert len(raw.captions) == 6
 
 
@@ -88,7 +88,7 @@ def test_flickr30k_usual_names(tmp_path):
   write(tmp_path / 'splits' / 'train.txt', 'a')
   write(tmp_path / 'splits' / 'val.txt', 'b')
   write(tmp_path / 'splits' / 'test.txt', 'c')
-  raw = READERS['flickr30k'](files.RawFiles(str(tmp_path)))
+  raw = READERS['flickr30k'](raw_files.RawFiles(str(tmp_path)))
   assert raw.splits == {
     'train': ['a.jpg'],
     'validation': ['b.jpg'],
@@ -99,7 +99,7 @@ def test_flickr30k_usual_names(tmp_path):
 def test_flags_override_usual_names(tmp_path):
   root = flickr_dir(tmp_path)
   other = write(tmp_path / 'mine.txt', '5.jpg')
-  raw = READERS['flickr8k'](files.RawFiles(str(root), test_list=str(other)))
+  raw = READERS['flickr8k'](raw_files.RawFiles(str(root), test_list=str(other)))
   assert raw.splits['test'] == ['5.jpg']
 
 
@@ -107,7 +107,7 @@ def test_flickr_oddities_are_reported(tmp_path):
   token = 'a.jpg#0\tx\na.jpg#0\ty\na#1\tz\na.jpg.1#0\tghost\n'
   root = flickr_dir(tmp_path, token)
   write(root / 'Flickr_8k.trainImages.txt', 'a.jpg\na\n')
-  raw = READERS['flickr8k'](files.RawFiles(str(root)))
+  raw = READERS['flickr8k'](raw_files.RawFiles(str(root)))
   assert raw.captions == {'a.jpg': ['x', 'y', 'z'], 'a.jpg.1': ['ghost']}
   assert raw.splits['train'] == ['a.jpg']
   assert [oddity.count for oddity in raw.oddities] == [1, 1, 1]
@@ -125,14 +125,14 @@ def test_flickr_oddities_are_reported(tmp_path):
 def test_flickr_malformed_line_is_named(tmp_path, token, message):
   root = flickr_dir(tmp_path, token)
   with pytest.raises(errors.InputError, match=message):
-    READERS['flickr8k'](files.RawFiles(str(root)))
+    READERS['flickr8k'](raw_files.RawFiles(str(root)))
 
 
 def test_bad_encoding_is_named(tmp_path):
   root = flickr_dir(tmp_path)
   (root / 'Flickr8k.token.txt').write_bytes(b'a.jpg#0\tok\nb.jpg#0\tcaf\xe9\n')
   with pytest.raises(errors.InputError, match=r'token\.txt:2 is not UTF-8'):
-    READERS['flickr8k'](files.RawFiles(str(root)))
+    READERS['flickr8k'](raw_files.RawFiles(str(root)))
 
 
 @pytest.mark.parametrize(
@@ -147,25 +147,25 @@ def test_bad_encoding_is_named(tmp_path):
 def test_missing_files_are_named(tmp_path, monkeypatch, raw, message):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(errors.InputError, match=message):
-    READERS['flickr8k'](files.RawFiles(**raw))
+    READERS['flickr8k'](raw_files.RawFiles(**raw))
 
 
 def test_two_candidates_are_refused(tmp_path):
   flickr_dir(tmp_path / 'a')
   flickr_dir(tmp_path / 'b')
   with pytest.raises(errors.InputError, match='could be meant'):
-    READERS['flickr8k'](files.RawFiles(str(tmp_path)))
+    READERS['flickr8k'](raw_files.RawFiles(str(tmp_path)))
 
 
 def test_iapr(tmp_path):
   root = iapr_dir(tmp_path)
-  raw = READERS['iaprtc12'](files.RawFiles(str(root), seed=3))
+  raw = READERS['iaprtc12'](raw_files.RawFiles(str(root), seed=3))
   assert raw.captions['01/1'] == ['a house 01/1', 'two trees & a man']
   assert len(raw.splits['train']) == 18
   assert len(raw.splits['validation']) == 2
   assert raw.splits['test'] == ['02/20', '00/21']
   assert raw.seed == 3
-  again = READERS['iaprtc12'](files.RawFiles(str(root), seed=3))
+  again = READERS['iaprtc12'](raw_files.RawFiles(str(root), seed=3))
   assert again.splits == raw.splits
 
 
@@ -173,7 +173,7 @@ def test_iapr_validation_list_is_used(tmp_path):
   root = iapr_dir(tmp_path)
   path = write(tmp_path / 'v.txt', '00/0')
   raw = READERS['iaprtc12'](
-    files.RawFiles(str(root), validation_list=str(path))
+    raw_files.RawFiles(str(root), validation_list=str(path))
   )
   assert raw.splits['validation'] == ['00/0']
   assert raw.seed is None
@@ -193,7 +193,7 @@ def test_iapr_file_without_description_is_named(tmp_path):
   root = iapr_dir(tmp_path)
   write(root / 'annotations_complete_eng' / '00' / '0.eng', '<DOC>\n</DOC>')
   with pytest.raises(errors.InputError, match=r'00/0\.eng:2 ends without'):
-    READERS['iaprtc12'](files.RawFiles(str(root)))
+    READERS['iaprtc12'](raw_files.RawFiles(str(root)))
 
 
 @settings(deadline=None, max_examples=150)
@@ -204,7 +204,7 @@ def test_any_bytes_give_captions_or_one_sentence(data):
     (root / 'Flickr8k.token.txt').write_bytes(data)
     (root / 'Flickr_8k.devImages.txt').write_bytes(data)
     try:
-      raw = READERS['flickr8k'](files.RawFiles(str(root)))
+      raw = READERS['flickr8k'](raw_files.RawFiles(str(root)))
     except errors.InputError as error:
       assert '\n' not in str(error)
     else:

@@ -5,13 +5,14 @@ import pathlib
 import pickle
 import struct
 
+from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from data_prep.readers import files, mrnn, plain_pickle
-from mrnn_jax import errors
+from data_prep.readers import mrnn, plain_pickle, raw_files
+from mrnn_jax.runtime import errors
 
 IMAGES = [
   {
@@ -46,7 +47,7 @@ def raw_save(path, content, shape=(1,)):
 
 
 def read(*paths):
-  return mrnn.read(files.RawFiles(captions=','.join(str(p) for p in paths)))
+  return mrnn.read(raw_files.RawFiles(captions=','.join(str(p) for p in paths)))
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
@@ -62,9 +63,7 @@ def test_what_numpy_saves(tmp_path):
   ):
     np.save(tmp_path / f'{name}.npy', value, allow_pickle=True)
   assert (
-    plain_pickle.load_npy(files.epath.Path(tmp_path / 'object.npy'))['images'][
-      0
-    ]
+    plain_pickle.load_npy(epath.Path(tmp_path / 'object.npy'))['images'][0]
     == IMAGES[0]
   )
   assert read(tmp_path / 'list.npy').captions == CAPTIONS
@@ -98,7 +97,7 @@ def test_python_2_in_utf8_and_latin1(tmp_path):
   content = python_2(['caf\xe9'.encode(), b'caf\xe9', b'x'])
   raw_save(tmp_path / 'x_train.npy', content)
   found = mrnn.read(
-    files.RawFiles(
+    raw_files.RawFiles(
       captions=str(tmp_path / 'x_train.npy'), validation_share=0, test_share=0
     )
   )
@@ -110,7 +109,7 @@ def test_names_of_files_tell_the_split(tmp_path):
     save(tmp_path / f'anno_list_mscoco_{name}_m_RNN.npy', [IMAGES[number]])
   save(tmp_path / 'anno_list_mscoco_trainModelVal_m_RNN.npy', IMAGES[:2])
   save(tmp_path / 'anno_list_mscoco_test2014.npy', [{'file_name': 'z.jpg'}])
-  found = mrnn.read(files.RawFiles(str(tmp_path)))
+  found = mrnn.read(raw_files.RawFiles(str(tmp_path)))
   assert found.splits == {
     'train': ['a.jpg'],
     'validation': ['b.jpg'],

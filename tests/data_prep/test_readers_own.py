@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from data_prep.readers import DATASETS, READERS, files, formats, gather
-from mrnn_jax import errors
+from data_prep.readers import DATASETS, READERS, formats, gather, raw_files
+from mrnn_jax.runtime import bounded_files, errors
 
 CAPTIONS = {
   'a.jpg': ['A dog .', 'Two dogs, one bone .'],
@@ -84,7 +84,7 @@ def write(root, contents):
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')
-  return files.RawFiles(str(root))
+  return raw_files.RawFiles(str(root))
 
 
 def read(raw, dataset='mine'):
@@ -101,7 +101,7 @@ def test_every_form_gives_the_same(tmp_path, form):
   assert (found.oddities, found.seed, found.note) == ([], None, '')
   # The same when the files are named one by one.
   names = ','.join(str(tmp_path / name) for name in FORMS[form])
-  named = files.RawFiles(captions=names)
+  named = raw_files.RawFiles(captions=names)
   assert formats.choose('mine', named) == form
   assert read(named) == found
 
@@ -139,7 +139,7 @@ def test_mistakes_in_tables_are_named(tmp_path, text, message):
   path = tmp_path / 'captions.csv'
   path.write_text(text)
   with pytest.raises(errors.InputError, match=message) as caught:
-    read(files.RawFiles(captions=str(path)))
+    read(raw_files.RawFiles(captions=str(path)))
   assert '\n' not in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_mistakes_in_json_lines_are_named(tmp_path, text, message):
   path = tmp_path / 'captions.jsonl'
   path.write_text(text)
   with pytest.raises(errors.InputError, match=message) as caught:
-    read(files.RawFiles(captions=str(path)))
+    read(raw_files.RawFiles(captions=str(path)))
   assert '\n' not in str(caught.value)
 
 
@@ -177,11 +177,11 @@ def test_numbers_are_names_and_one_caption_will_do(tmp_path):
 
 def test_limits_of_lines_and_files(tmp_path, monkeypatch):
   raw = write(tmp_path, {'captions.jsonl': jsonl_text()})
-  monkeypatch.setattr(files, 'MAX_LINE_BYTES', 50)
+  monkeypatch.setattr(bounded_files, 'MAX_LINE_BYTES', 50)
   with pytest.raises(errors.InputError, match=r'captions\.jsonl:1 is longer'):
     read(raw)
   raw = write(tmp_path / 'k', {'dataset.json': karpathy_text()})
-  monkeypatch.setattr(files, 'MAX_FILE_BYTES', 50)
+  monkeypatch.setattr(bounded_files, 'MAX_FILE_BYTES', 50)
   with pytest.raises(errors.InputError, match=r'dataset\.json is larger'):
     read(raw)
 
@@ -189,7 +189,7 @@ def test_limits_of_lines_and_files(tmp_path, monkeypatch):
 def test_restval_is_for_training_or_left_out(tmp_path):
   raw = write(tmp_path, {'dataset.json': karpathy_text(b='restval')})
   assert read(raw).splits == SPLITS
-  found = read(files.RawFiles(str(tmp_path), restval=False))
+  found = read(raw_files.RawFiles(str(tmp_path), restval=False))
   assert found.splits == {**SPLITS, 'train': ['a.jpg']}
   assert [str(x) for x in found.oddities] == [
     'images of restval (left out): 1 (b.jpg)'
@@ -267,7 +267,7 @@ def test_splits_by_chance_are_told_and_repeat(tmp_path):
   everything = [i for names in found.splits.values() for i in names]
   assert sorted(everything) == sorted(found.captions)
   assert read(raw).splits == found.splits
-  other = read(files.RawFiles(str(tmp_path), seed=1, test_share=0.5))
+  other = read(raw_files.RawFiles(str(tmp_path), seed=1, test_share=0.5))
   assert len(other.splits['test']) == 20
   assert other.splits['validation'] != found.splits['validation']
 
@@ -297,7 +297,7 @@ def test_a_list_of_training_images_leaves_others_out(tmp_path):
   }
   assert found.note == ''
   with pytest.raises(errors.InputError, match=r'--test_share=0\.2 is given'):
-    read(files.RawFiles(str(tmp_path), test_share=0.2))
+    read(raw_files.RawFiles(str(tmp_path), test_share=0.2))
 
 
 def test_images_without_a_split_are_reported(tmp_path):
@@ -327,34 +327,34 @@ def test_too_few_images(tmp_path):
 )
 def test_forms_are_recognised(tmp_path, name, text, form):
   (tmp_path / name).write_text(text)
-  raw = files.RawFiles(captions=str(tmp_path / name))
+  raw = raw_files.RawFiles(captions=str(tmp_path / name))
   assert formats.choose('mine', raw) == form
 
 
 def test_unknown_and_doubtful_files(tmp_path):
   (tmp_path / 'x.txt').write_text('What is this?')
-  raw = files.RawFiles(captions=str(tmp_path / 'x.txt'))
+  raw = raw_files.RawFiles(captions=str(tmp_path / 'x.txt'))
   with pytest.raises(errors.InputError, match='What is this.*--format, one of'):
     formats.choose('mine', raw)
   with pytest.raises(errors.InputError, match=r'None of captions\.csv'):
-    formats.choose('mine', files.RawFiles(str(tmp_path)))
+    formats.choose('mine', raw_files.RawFiles(str(tmp_path)))
   (tmp_path / 'captions.txt').write_text('What is this?')
   with pytest.raises(errors.InputError, match=r'captions\.txt is no captions'):
-    formats.choose('mine', files.RawFiles(str(tmp_path)))
+    formats.choose('mine', raw_files.RawFiles(str(tmp_path)))
   (tmp_path / 'captions.csv').write_text(csv_text())
   (tmp_path / 'dataset.json').write_text(karpathy_text())
   with pytest.raises(errors.InputError, match='Both .* could be meant'):
-    formats.choose('mine', files.RawFiles(str(tmp_path)))
+    formats.choose('mine', raw_files.RawFiles(str(tmp_path)))
 
 
 def test_known_datasets_have_their_own_reader_and_may_have_another(tmp_path):
   for name in DATASETS:
-    assert formats.choose(name, files.RawFiles(str(tmp_path))) == name
+    assert formats.choose(name, raw_files.RawFiles(str(tmp_path))) == name
   (tmp_path / 'dataset_flickr8k.json').write_text(karpathy_text())
-  named = files.RawFiles(captions=str(tmp_path / 'dataset_flickr8k.json'))
+  named = raw_files.RawFiles(captions=str(tmp_path / 'dataset_flickr8k.json'))
   assert formats.choose('flickr8k', named) == 'karpathy'
   (tmp_path / 'x.token').write_text('a.jpg#0\tA dog\n')
-  named = files.RawFiles(captions=str(tmp_path / 'x.token'))
+  named = raw_files.RawFiles(captions=str(tmp_path / 'x.token'))
   assert formats.choose('flickr8k', named) == 'flickr8k'
 
 
@@ -387,7 +387,7 @@ def test_any_bytes_give_captions_or_one_sentence(
   content[start : start + len(noise) // 2] = noise
   path = tmp_path_factory.mktemp('any') / 'captions'
   path.write_bytes(content)
-  raw = files.RawFiles(captions=str(path))
+  raw = raw_files.RawFiles(captions=str(path))
   try:
     formats.choose('mine', raw)
   except errors.InputError as error:

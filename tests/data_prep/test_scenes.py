@@ -6,14 +6,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_prep import (
-  encoders,
-  extract,
-  scene_pictures,
-  scene_types,
-  scenes,
-)
-from mrnn_jax import vocabulary
+from data_prep.scenes import dataset as scenes
+from data_prep.scenes import pictures as scene_pictures
+from data_prep.scenes import types as scene_types
+from mrnn_jax import encoders
+from mrnn_jax.data import vocabulary
+from mrnn_jax.encoders import encode
 
 
 @pytest.fixture(scope='module')
@@ -142,7 +140,7 @@ def test_features_tell_what_a_scene_shows(tmp_path):
   ids = made.raw.splits['train'] + made.raw.splits['validation']
   shown = [made.scenes[image_id] for image_id in ids]
   num_train = len(made.raw.splits['train'])
-  x = extract.encode_photos(
+  x = encode.encode_photos(
     scenes.find_pictures(folder, ids), encoders.load(encoders.DEFAULT)
   ).features
   mean, std = x[:num_train].mean(axis=0), x[:num_train].std(axis=0) + 1e-6

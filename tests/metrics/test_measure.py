@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mrnn_jax import metrics
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 
 REFERENCES = {
   'x.jpg': ['A dog runs .', 'The dog is running'],

@@ -9,7 +9,7 @@ import pathlib
 import pytest
 
 from mrnn_jax import metrics
-from mrnn_jax.vocabulary import tokenize
+from mrnn_jax.data.vocabulary import tokenize
 
 pytestmark = [
   pytest.mark.slow,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mrnn_jax import metrics
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 
 
 def test_golden_values():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mrnn_jax import metrics
-from mrnn_jax.errors import InputError
 from mrnn_jax.metrics import retrieval
+from mrnn_jax.runtime.errors import InputError
 
 PERCENT = (0, 0.1, 5, 12.5, 20, 33, 50, 60, 75, 99, 100)
 OWNER = np.array([0, 0, 1, 2])

@@ -15,7 +15,7 @@ import pytest
 from data_prep import build
 from mrnn_jax import config as config_lib
 from mrnn_jax import tasks
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.trained import TrainedModel

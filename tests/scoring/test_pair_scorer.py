@@ -2,11 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-from mrnn_jax import model as model_lib
-from mrnn_jax import parallel, rank
+from mrnn_jax.data.vocabulary import END, START
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.ranking import ranker as ranker_lib
+from mrnn_jax.runtime import parallel
 from mrnn_jax.scoring import pair_scorer
 from mrnn_jax.scoring.pair_scorer import PairScorer
-from mrnn_jax.vocabulary import END, START
 
 D = 7
 
@@ -55,7 +56,7 @@ def scored(model_and_variables, problem):
 def test_as_the_matrix_has_it(model_and_variables, problem, scored):
   sentences, features, pairs = problem
   devices = parallel.local_devices(1)
-  ranker = rank.Ranker(*model_and_variables, devices, 10, 40)
+  ranker = ranker_lib.Ranker(*model_and_variables, devices, 10, 40)
   expected = ranker.log_probs(sentences, features)[pairs[:, 0], pairs[:, 1]]
   lengths = np.asarray([len(s) - 1 for s in sentences])[pairs[:, 0]]
   _, values = scored

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import inputs, records, text_files
 from mrnn_jax.scoring.records import BadRecord
 from mrnn_jax.scoring.shards import Shard

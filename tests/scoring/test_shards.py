@@ -3,7 +3,7 @@ import json
 from etils import epath
 import pytest
 
-from mrnn_jax.errors import InputError
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import shards
 from mrnn_jax.scoring.shards import Shard, ShardFiles
 

@@ -1,0 +1,293 @@
+"""Prepared TFDS datasets, read split by split.
+
+A split is read once: its captions become word ids, which are small; features,
+which are not, are cached if they fit and read when needed if not.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import dataclasses
+import json
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from mrnn_jax.data.vocabulary import UNK, Vocabulary
+from mrnn_jax.runtime.errors import InputError
+
+BUILDER = 'caption_features'
+SPLITS = ('train', 'validation', 'test')
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A prepared dataset: a TFDS builder and what its metadata says.
+
+  Attributes:
+    name: of the dataset, e.g. 'flickr8k'.
+    path: its folder.
+    builder: the TFDS builder.
+    metadata: what data_prep stored: word_counts, fingerprint, encoder, ...
+  """
+
+  name: str
+  path: epath.Path
+  builder: Any
+  metadata: Mapping[str, Any]
+
+  @property
+  def fingerprint(self) -> str:
+    """The hash of everything that the dataset was built from."""
+    return self.metadata['fingerprint']
+
+  @property
+  def feature_size(self) -> int:
+    """D, the size of an image feature."""
+    return self.metadata['feature_size']
+
+  def training_captions(self) -> list[str]:
+    """Return all raw captions of the training split."""
+    source = _Source(self, 'train')
+    return [
+      _text(caption)
+      for i in range(len(source))
+      for caption in source[i]['captions']
+    ]
+
+  def vocabulary(self, min_word_count: int) -> Vocabulary:
+    """Cut the vocabulary from the word counts of the training split."""
+    return Vocabulary.from_counts(self.metadata['word_counts'], min_word_count)
+
+
+def open_dataset(name: str, data_dir: str = '') -> Dataset:
+  """Open a dataset that ``data_prep.build`` has prepared.
+
+  Args:
+    name: of the dataset.
+    data_dir: folder of prepared datasets; '' for TFDS's own.
+
+  Raises:
+    InputError: it is not there, or damaged.
+  """
+  import tensorflow_datasets as tfds  # Late: it is slow to import.
+
+  root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  versions = sorted((root / BUILDER / name).glob('*.*.*'))
+  if not versions:
+    raise InputError(
+      f'there is no dataset "{name}" in {root}: make it by "python -m '
+      f'data_prep.build --dataset={name} ...", or name its folder by '
+      '--data_dir.'
+    )
+  path = versions[-1]
+  try:
+    builder = tfds.builder_from_directory(path)
+    metadata = json.loads((path / 'metadata.json').read_text())
+  except (OSError, ValueError, AssertionError) as error:
+    raise InputError(
+      f'the dataset in {path} cannot be opened ({error}): build it again by '
+      f'"python -m data_prep.build --dataset={name} --overwrite ...".'
+    ) from error
+  return Dataset(name, path, builder, metadata)
+
+
+class Features:
+  """The image features [N, D] of a split, cached or read when needed."""
+
+  def __init__(self, source: Sequence[Mapping[str, Any]], cache_mb: float):
+    """Take a source of records; cache features up to ``cache_mb`` MiB."""
+    self._source = source
+    first = np.asarray(source[0]['feature'])
+    self.dtype, self.size = first.dtype, first.size
+    fits = len(source) * first.nbytes <= cache_mb * 2**20
+    self._cache = (
+      np.empty((len(source), self.size), self.dtype) if fits else None
+    )
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def keep(self, index: int, feature: np.ndarray) -> None:
+    """Put a feature that was read anyhow into the cache, if there is one."""
+    if self._cache is not None:
+      self._cache[index] = feature
+
+  def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+    """Return the features of some images: [...] --> [..., D]."""
+    if self._cache is not None:
+      return self._cache[indices]
+    flat = np.stack(
+      [self._source[int(i)]['feature'] for i in np.ravel(indices)]
+    )
+    return flat.reshape(*np.shape(indices), self.size)
+
+  def all(self) -> np.ndarray:
+    """Return all features [N, D]; for splits that fit in memory."""
+    return self[np.arange(len(self))]
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionSplit:
+  """A split: N images, and C captions as word ids.
+
+  Attributes:
+    name: train, validation or test.
+    image_ids: [N].
+    captions: [N] lists of raw captions.
+    features: [N, D], raw.
+    owner: [C] each caption's image; captions stand in the images' order.
+    tokens: all captions' ``##START## ... ##END##``, one after another.
+    offsets: [C + 1] where each caption begins in ``tokens``.
+  """
+
+  name: str
+  image_ids: list[str]
+  captions: list[list[str]]
+  features: Features
+  owner: np.ndarray
+  tokens: np.ndarray
+  offsets: np.ndarray
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """[C] target words of each caption, ``##END##`` among them."""
+    return np.diff(self.offsets) - 1
+
+  def caption_tokens(self, index: int) -> np.ndarray:
+    """Return caption ``index`` as ids, from ``##START##`` to ``##END##``."""
+    return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+
+def make_split(
+  name: str,
+  source: Sequence[Mapping[str, Any]],
+  vocabulary: Vocabulary,
+  cache_mb: float = 2048,
+  first_caption_only: bool = False,
+) -> CaptionSplit:
+  """Read a split from records of image_id, feature and captions."""
+  if not len(source):
+    raise InputError(f'the {name} split is empty.')
+  features = Features(source, cache_mb)
+  image_ids, captions, owner, encoded = [], [], [], []
+  for i in range(len(source)):
+    record = source[i]
+    image_ids.append(_text(record['image_id']))
+    features.keep(i, record['feature'])
+    texts = [_text(caption) for caption in record['captions']]
+    captions.append(texts[:1] if first_caption_only else texts)
+    for caption in captions[-1]:
+      owner.append(i)
+      encoded.append(np.asarray(vocabulary.encode_caption(caption), np.int32))
+  return CaptionSplit(
+    name=name,
+    image_ids=image_ids,
+    captions=captions,
+    features=features,
+    owner=np.asarray(owner),
+    tokens=np.concatenate(encoded),
+    offsets=np.cumsum([0] + [len(ids) for ids in encoded]),
+  )
+
+
+def load_split(
+  dataset: Dataset,
+  name: str,
+  vocabulary: Vocabulary,
+  cache_mb: float = 2048,
+  first_caption_only: bool = False,
+) -> CaptionSplit:
+  """Read a split of a prepared dataset.
+
+  Raises:
+    InputError: the split is missing, empty or damaged.
+  """
+  source = _Source(dataset, name)
+  return make_split(name, source, vocabulary, cache_mb, first_caption_only)
+
+
+class _Source(Sequence):
+  """The records of a split; of a damaged one the file is named.
+
+  ArrayRecord's chunks carry hashes: other bytes than were written are noticed.
+  """
+
+  def __init__(self, dataset: Dataset, name: str):
+    self._dataset, self._name = dataset, name
+    with self._reading():
+      self._source = dataset.builder.as_data_source(name)
+      self._split = dataset.builder.info.splits[name]
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Mapping[str, Any]:
+    with self._reading(index):
+      return self._source[index]
+
+  @contextlib.contextmanager
+  def _reading(self, index: int | None = None) -> Iterator[None]:
+    """Turn whatever goes wrong in reading into an InputError."""
+    try:
+      yield
+    except Exception as error:  # Readers raise whatever their C++ side does.
+      where = ''
+      if index is not None:
+        ends = np.cumsum(self._split.shard_lengths)
+        shard = np.searchsorted(ends, index, side='right')
+        where = f', at its file {self._split.filepaths[shard].name}'
+      raise InputError(
+        f'the {self._name} split in {self._dataset.path} cannot be read{where} '
+        f'({type(error).__name__}: {error}): build the dataset again by '
+        f'"python -m data_prep.build --dataset={self._dataset.name} '
+        '--overwrite ...".'
+      ) from error
+
+
+def _text(value: str | bytes) -> str:
+  return value.decode('utf-8') if isinstance(value, bytes) else value
+
+
+def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
+  """Return [C] how many words of each caption are ``##UNK##``.
+
+  Args:
+    split: C captions.
+    first: so many words at the beginning of each are not counted.
+  """
+  position = np.arange(len(split.tokens)) - np.repeat(
+    split.offsets[:-1], np.diff(split.offsets)
+  )
+  # Position 0 is ##START##.
+  unknown = (split.tokens == UNK) & (position > first)
+  return np.add.reduceat(unknown.astype(np.int64), split.offsets[:-1])
+
+
+def feature_statistics(
+  features: Features, block: int = 1024
+) -> dict[str, np.ndarray]:
+  """Return mean and standard deviation [D] of features [N, D], float32.
+
+  Reads blocks of images, twice: nothing needs them all at once.
+  """
+
+  def average(fn):
+    total = np.zeros(features.size)
+    for start in range(0, len(features), block):
+      index = np.arange(start, min(start + block, len(features)))
+      total += fn(features[index].astype(np.float64)).sum(0)
+    return total / len(features)
+
+  mean = average(lambda x: x)
+  variance = average(lambda x: np.square(x - mean))
+  return {
+    'mean': mean.astype(np.float32),
+    'std': np.sqrt(variance).astype(np.float32),
+  }
+
+
+def sample_images(num_images: int, num_sampled: int, seed: int) -> np.ndarray:
+  """Draw distinct images by seed; a smaller draw begins a larger one."""
+  order = np.random.default_rng((seed, 1)).permutation(num_images)
+  return order[:num_sampled]

@@ -1,0 +1,112 @@
+"""Features as NumPy saves them: ``.npz``, ``.npy``, a folder of ``.npy``."""
+
+from concurrent import futures
+import os
+
+from etils import epath
+import numpy as np
+
+from mrnn_jax.data.feature_files import names
+from mrnn_jax.data.feature_files.table import Encoder, FeatureTable
+from mrnn_jax.runtime import bounded_files, errors, messages, progress
+
+_READERS = 16
+
+
+def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
+  """Read ``ids`` and ``features``, and who made them if that is told."""
+  names.refuse(path, ids_path)
+  with path.open('rb') as file, np.load(file, allow_pickle=False) as archive:
+    for name in ('ids', 'features'):
+      if name not in archive.files:
+        raise errors.InputError(
+          f'{path} has no array {name!r} (only'
+          f' {messages.listed(archive.files)}): save it with'
+          ' np.savez(file, ids=..., features=...).'
+        )
+    entries = archive.zip.infolist()
+    bounded_files.check_packing(
+      path,
+      sum(entry.file_size for entry in entries),
+      sum(entry.compress_size for entry in entries),
+    )
+    encoder = Encoder(
+      **{
+        field: names.text(archive[entry].reshape(-1)[0], str(path))
+        for field, entry in (('name', 'encoder'), ('weights', 'weights'))
+        if entry in archive.files and archive[entry].size
+      }
+    )
+    ids = names.as_names(archive['ids'], str(path))
+    return FeatureTable(ids, archive['features'], str(path), encoder)
+
+
+def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
+  """Map an array [images, dimension] whose names stand in a text file."""
+  ids = names.find(path, ids_path)
+  try:
+    features = np.load(path, mmap_mode='r', allow_pickle=False)
+  except FileNotFoundError:
+    # A remote file exists for epath, but only local ones can be mapped.
+    with path.open('rb') as file:
+      features = np.load(file, allow_pickle=False)
+  return FeatureTable(ids, features, str(path))
+
+
+def load_folder(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
+  """Read one ``.npy`` for each image, in folders or not.
+
+  The name of an image is its file's, without ``.npy``: ``25.npy``,
+  ``25.jpg.npy`` and ``00/25.npy`` will do.
+
+  Raises:
+    InputError: there is none, or one is no vector like the first.
+  """
+  names.refuse(path, ids_path)
+  paths = _files(path)
+  if not paths:
+    raise errors.InputError(
+      f'No .npy lies in {path}: give a folder with one .npy for each image.'
+    )
+  first = _read_vector(paths[0])
+  features = np.empty((len(paths), first.size), first.dtype)
+  with futures.ThreadPoolExecutor(_READERS) as pool:
+    # Many small files: on remote storage each waits for its answer.
+    vectors = pool.map(_read_vector, paths)
+    vectors = progress.track(vectors, len(paths), 'read feature files')
+    for row, (file, vector) in enumerate(zip(paths, vectors, strict=True)):
+      if vector.size != first.size or vector.dtype != first.dtype:
+        raise errors.InputError(
+          f'{file} holds {vector.size:,} numbers of {vector.dtype} where'
+          f' {paths[0].name} holds {first.size:,} of {first.dtype}: save all'
+          ' features alike.'
+        )
+      features[row] = vector
+  ids = [os.fspath(file.relative_to(path))[: -len('.npy')] for file in paths]
+  return FeatureTable(ids, features, str(path))
+
+
+def _files(folder: epath.Path) -> list[epath.Path]:
+  """Return the ``.npy`` files of a folder, hidden ones aside, in order."""
+  found = [*folder.glob('*.npy'), *folder.glob('*/*.npy')]
+  return sorted(path for path in found if not path.name.startswith('.'))
+
+
+def _read_vector(path: epath.Path) -> np.ndarray:
+  """Return the [D] feature in a file, which may be [1, D] there."""
+  try:
+    with path.open('rb') as file:
+      vector = np.load(file, allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise errors.InputError(
+      f'{path} is no feature ({messages.first_line(error)}): save it with'
+      ' np.save(file, vector).'
+    ) from error
+  if not isinstance(vector, np.ndarray) or vector.size != max(
+    vector.shape, default=0
+  ):
+    raise errors.InputError(
+      f'{path} has shape {getattr(vector, "shape", "unknown")}: save one vector'
+      ' for each image.'
+    )
+  return vector.reshape(-1)

@@ -1,0 +1,251 @@
+"""Splits -> batches, by Grain.
+
+Batches are planned, not drawn: which captions step n holds is a function of
+the seed and n alone.  So the position in the data is the step number, and a
+run resumes at any step on any number of devices and processes.
+
+A row of a batch holds G = ``captions_per_row`` captions one after another,
+short ones with long ones: the sums of their lengths vary much less than the
+lengths, so that a few row lengths ("buckets") waste next to nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+import functools
+
+import grain
+import numpy as np
+
+from mrnn_jax.data.datasets import CaptionSplit
+from mrnn_jax.data.vocabulary import PAD
+
+Batch = dict[str, np.ndarray]
+
+
+def choose_buckets(lengths: np.ndarray, num_buckets: int) -> list[int]:
+  """Choose at most ``num_buckets`` lengths that waste least.
+
+  Each of ``lengths`` is padded to the next bucket; the sum is least, by
+  dynamic programming over the distinct lengths.
+  """
+  values, counts = np.unique(lengths, return_counts=True)
+  total = np.concatenate([[0], np.cumsum(counts)])
+  n = len(values)
+  # cost[j]: least sum for the first j values; one more bucket each round.
+  cost = np.full(n + 1, np.inf)
+  cost[0] = 0
+  choices = []
+  for _ in range(min(num_buckets, n)):
+    table = np.full((n + 1, n + 1), np.inf)
+    for j in range(1, n + 1):
+      table[j, :j] = cost[:j] + (total[j] - total[:j]) * values[j - 1]
+    choices.append(table.argmin(1))
+    cost = table.min(1)
+  buckets, j = [], n
+  for choice in reversed(choices):
+    if j > 0:
+      buckets.append(int(values[j - 1]))
+      j = int(choice[j])
+  return buckets[::-1]
+
+
+def fill_rows(
+  lengths: np.ndarray, captions_per_row: int, rng: np.random.Generator | None
+) -> np.ndarray:
+  """Lay captions in rows, short ones with long ones.
+
+  Args:
+    lengths: [C].
+    captions_per_row: G.
+    rng: shuffles captions of equal length; None keeps them in order.
+
+  Returns:
+    [ceil(C / G), G] caption numbers, -1 for none, each caption once.
+  """
+  order = np.arange(len(lengths))
+  if rng is not None:
+    rng.shuffle(order)
+  order = order[np.argsort(lengths[order], kind='stable')]
+  num_rows = -(-len(order) // captions_per_row)
+  padded = np.full(num_rows * captions_per_row, -1)
+  # The empty places come first, as the shortest captions would.
+  padded[len(padded) - len(order) :] = order
+  columns = padded.reshape(captions_per_row, num_rows)
+  # Every other quantile runs backwards: long with short.
+  columns[1::2] = columns[1::2, ::-1]
+  return columns.T
+
+
+def plan_batches(
+  lengths: np.ndarray,
+  buckets: Sequence[int],
+  batch_size: int,
+  captions_per_row: int,
+  rng: np.random.Generator | None,
+) -> list[tuple[int, np.ndarray]]:
+  """Plan one pass over captions, in full batches.
+
+  Rows that fill no batch of their bucket move up to the next, so that only
+  the last batch can be short.
+
+  Returns:
+    Pairs of a row length T and [rows, G] caption numbers, -1 for none.
+  """
+  rows_per_batch = max(1, batch_size // captions_per_row)
+  rows = fill_rows(lengths, captions_per_row, rng)
+  sums = np.where(rows >= 0, lengths[rows], 0).sum(1)
+  bucket_of = np.searchsorted(buckets, sums)
+  batches, waiting = [], rows[:0]
+  for b, length in enumerate(buckets):
+    mine = rows[bucket_of == b]
+    if rng is not None:
+      rng.shuffle(mine)
+    # Rows moved up go first: they must not move on and on.
+    mine = np.concatenate([waiting, mine])
+    last = b == len(buckets) - 1
+    stop = len(mine) if last else len(mine) - len(mine) % rows_per_batch
+    batches += [
+      (length, mine[i : i + rows_per_batch])
+      for i in range(0, stop, rows_per_batch)
+    ]
+    waiting = mine[stop:]
+  if rng is not None:
+    rng.shuffle(batches)
+  return batches
+
+
+def fill_batch(
+  split: CaptionSplit, length: int, rows: np.ndarray, num_rows: int
+) -> Batch:
+  """Fill a batch from the rows of a plan.
+
+  Args:
+    split: where the captions are.
+    length: T.
+    rows: [<= num_rows, G] caption numbers, -1 for none.
+    num_rows: B; rows of padding make up the number.
+
+  Returns:
+    tokens and targets [B, T] int32, ``PAD`` where there is nothing; features
+    [B, G, D]; captions [B, G], the caption numbers.
+  """
+  G = rows.shape[1]
+  captions = np.full((num_rows, G), -1)
+  captions[: len(rows)] = rows
+  tokens = np.full((num_rows, length), PAD, np.int32)
+  targets = np.full((num_rows, length), PAD, np.int32)
+  features = np.zeros((num_rows, G, split.features.size), split.features.dtype)
+  for b, row in enumerate(rows):
+    t = 0
+    # Captions first: the g-th ##START## of a row has the g-th feature.
+    present = row[row >= 0]
+    captions[b] = -1
+    captions[b, : len(present)] = present
+    for caption in present:
+      ids = split.caption_tokens(caption)
+      tokens[b, t : t + len(ids) - 1] = ids[:-1]
+      targets[b, t : t + len(ids) - 1] = ids[1:]
+      t += len(ids) - 1
+  there = captions >= 0
+  features[there] = split.features[split.owner[captions[there]]]
+  return {
+    'tokens': tokens,
+    'targets': targets,
+    'features': features,
+    'captions': captions,
+  }
+
+
+class TrainingBatches:
+  """The batches of a training run, by step number.
+
+  Attributes:
+    steps_per_epoch: batches in a pass over the captions.
+    words_per_batch: the expected number of target words of a batch.
+    buckets: row lengths that occur.
+    padding: share of the target positions of a pass that are padding.
+  """
+
+  def __init__(
+    self,
+    split: CaptionSplit,
+    batch_size: int,
+    captions_per_row: int,
+    num_buckets: int,
+    seed: int,
+    row_multiple: int = 1,
+    shard: tuple[int, int] = (0, 1),
+  ):
+    """Plan batches.
+
+    Args:
+      split: the training split.
+      batch_size: captions a step.
+      captions_per_row: G.
+      num_buckets: row lengths at most.
+      seed: of the order.
+      row_multiple: batches are padded to a multiple of it with empty rows.
+      shard: (i, n): fill only part i of n of each batch's rows.
+    """
+    self._split, self._seed, self._shard = split, seed, shard
+    self._batch_size = min(
+      batch_size, -(-len(split.owner) // captions_per_row) * captions_per_row
+    )
+    self._captions_per_row = captions_per_row
+    lengths = split.lengths
+    rows = fill_rows(lengths, captions_per_row, None)
+    sums = np.where(rows >= 0, lengths[rows], 0).sum(1)
+    self.buckets = choose_buckets(sums, num_buckets)
+    rows_per_batch = max(1, self._batch_size // captions_per_row)
+    self.num_rows = -(-rows_per_batch // row_multiple) * row_multiple
+    plan = self.plan(0)
+    self.steps_per_epoch = len(plan)
+    self.words_per_batch = lengths.sum() / len(plan)
+    positions = sum(length * rows_per_batch for length, _ in plan)
+    self.padding = 1 - lengths.sum() / positions
+
+  @functools.lru_cache(maxsize=4)  # noqa: B019  (lives as long as the run)
+  def plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+    """Return the batches of an epoch, as ``plan_batches``."""
+    return plan_batches(
+      self._split.lengths,
+      self.buckets,
+      self._batch_size,
+      self._captions_per_row,
+      np.random.default_rng((self._seed, epoch)),
+    )
+
+  def batch(self, step: int) -> Batch:
+    """Return this shard's part of the batch of a step."""
+    epoch, i = divmod(step, self.steps_per_epoch)
+    length, rows = self.plan(epoch)[i]
+    shard, num_shards = self._shard
+    share = self.num_rows // num_shards
+    mine = rows[shard * share : (shard + 1) * share]
+    return fill_batch(self._split, length, mine, share)
+
+  def iterate(
+    self, start: int, stop: int, num_threads: int = 2
+  ) -> Iterator[Batch]:
+    """Yield the batches of steps ``start`` to ``stop``, filled ahead."""
+    dataset = grain.MapDataset.range(start, stop).map(self.batch)
+    return iter(
+      dataset.to_iter_dataset(
+        grain.ReadOptions(
+          num_threads=num_threads, prefetch_buffer_size=4 * num_threads
+        )
+      )
+    )
+
+
+def evaluation_batches(
+  split: CaptionSplit,
+  batch_size: int,
+  row_multiple: int = 1,
+  num_buckets: int = 4,
+) -> Iterator[Batch]:
+  """Yield every caption of a split once, one a row, in few shapes."""
+  buckets = choose_buckets(split.lengths, num_buckets)
+  plan = plan_batches(split.lengths, buckets, batch_size, 1, None)
+  num_rows = -(-batch_size // row_multiple) * row_multiple
+  for length, rows in plan:
+    yield fill_batch(split, length, rows, num_rows)

@@ -1,0 +1,48 @@
+"""Karpathy's ``dataset.json``: its images, and their order in his features."""
+
+from typing import Any
+
+from etils import epath
+
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import bounded_files, errors, messages
+
+
+def read_names(path: epath.Path) -> list[str]:
+  """Return the images' names in the order of the columns of his features.
+
+  Args:
+    path: a ``dataset.json``; an image's column is its ``imgid``.
+
+  Raises:
+    InputError: it is malformed, or the columns are not 0, 1, 2, ...
+  """
+  images = read_images(path)
+  names: list[str | None] = [None] * len(images)
+  for number, image in enumerate(images):
+    where = f'{path}, image {number},'
+    column = image.get('imgid', number)
+    if (
+      not isinstance(column, int)
+      or not 0 <= column < len(names)
+      or names[column] is not None
+    ):
+      raise errors.InputError(
+        f'{where} has "imgid" {messages.shorten(str(column))}: it must number'
+        ' the images, each once, from 0.'
+      )
+    names[column] = image_names.as_name(image.get('filename'), where)
+  return [name for name in names if name is not None]
+
+
+def read_images(path: epath.Path) -> list[dict[str, Any]]:
+  """Return the images of the file."""
+  images = bounded_files.read_json(path).get('images')
+  if not isinstance(images, list) or not images:
+    raise errors.InputError(
+      f'{path} has no list "images": give Karpathy\'s dataset.json.'
+    )
+  for number, image in enumerate(images):
+    if not isinstance(image, dict):
+      raise errors.InputError(f'{path}, image {number}, is no JSON object.')
+  return images

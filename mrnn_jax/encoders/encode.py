@@ -1,0 +1,146 @@
+"""Photos -> features: ``encode_photos(photos.find_all(DIR), network)``."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import re
+
+import jax
+import numpy as np
+
+from mrnn_jax import encoders
+from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.encoders import photos
+from mrnn_jax.runtime import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """What came of some photos.
+
+  Attributes:
+    ids: N names of those that could be read, in the order given.
+    features: [N, D] float32.
+    unreadable: name and reason of each of the others.
+    encoder: how the features were made; a dataset stores it, a model compares.
+  """
+
+  ids: list[str]
+  features: np.ndarray
+  unreadable: list[tuple[str, str]]
+  encoder: Encoder
+
+
+def describe(network: encoders.Network, resize: str) -> Encoder:
+  """Return what is written down about features: network, size, resize, file."""
+  return Encoder(
+    f'{network.name}, {resize} to {network.image_size} x {network.image_size}',
+    network.weights,
+  )
+
+
+def parse_description(description: str) -> tuple[str, str]:
+  """Return encoder and resize of what ``describe`` called the features.
+
+  Args:
+    description: the name of an ``Encoder``.
+
+  Returns:
+    A name of ``ENCODERS`` and one of ``RESIZES``; two empty strings if the
+    features were made elsewhere.
+  """
+  pattern = r'(\w+), (\w+) to (\d+) x \3'
+  match = re.fullmatch(pattern, description)
+  if not match or match[1] not in encoders.ENCODERS:
+    return '', ''
+  return (match[1], match[2]) if match[2] in photos.RESIZES else ('', '')
+
+
+def encode_photos(
+  found: Sequence[photos.Photo],
+  network: encoders.Network,
+  resize: str = 'squash',
+  batch_size: int = 0,
+) -> Encoded:
+  """Encode photos, in memory, with progress.
+
+  Args:
+    found: the photos, see ``photos.find_all``.
+    network: the CNN, see ``encoders.load``.
+    resize: 'squash' for whole photos or 'center_crop' for their middles.
+    batch_size: photos at a time; 0 for what suits the machine.
+
+  Returns:
+    Their features; a photo that cannot be read does not stop the others.
+  """
+  rows, ids, unreadable = [], [], []
+  batches = encode_batches(found, network, resize, batch_size)
+  for features, reasons in batches:
+    for feature, reason in zip(features, reasons, strict=True):
+      name = found[len(ids) + len(unreadable)].id
+      if reason:
+        unreadable.append((name, reason))
+      else:
+        ids.append(name)
+        rows.append(feature)
+  features = np.asarray(rows, np.float32).reshape(-1, network.feature_size)
+  return Encoded(ids, features, unreadable, describe(network, resize))
+
+
+def default_batch_size(network: encoders.Network) -> int:
+  """Return how many photos at a time suit the machine."""
+  if jax.default_backend() == 'cpu':
+    return network.cpu_batch_size
+  return 64
+
+
+def encode_batches(
+  found: Sequence[photos.Photo],
+  network: encoders.Network,
+  resize: str,
+  batch_size: int,
+  done: int = 0,
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+  """Encode photos in batches of one compiled shape.
+
+  Args:
+    found: the photos.
+    network: the CNN.
+    resize: see ``encode_photos``.
+    batch_size: see ``encode_photos``.
+    done: how many photos, the first ones, to leave out.
+
+  Yields:
+    For each batch [b, D] float32 features and b reasons, '' where the photo
+    could be read; the feature of another photo means nothing.
+  """
+  batch_size = min(batch_size or default_batch_size(network), len(found))
+  size = network.image_size
+  apply = jax.jit(network.apply)
+  params = jax.device_put(network.params)
+  images = photos.read_all([x.path for x in found[done:]], size, resize)
+  images = progress.track(images, len(found), f'encode by {network.name}', done)
+  images = iter(images)
+  waiting = None
+  for first in range(done, len(found), batch_size):
+    batch = np.zeros((batch_size, size, size, 3), np.uint8)
+    reasons = []
+    for i in range(min(batch_size, len(found) - first)):
+      image = next(images)
+      failed = isinstance(image, photos.PhotoError)
+      reasons.append(str(image) if failed else '')
+      if not failed:
+        batch[i] = image
+    # While this one is computed, the next one is gathered.
+    computing = apply(params, jax.device_put(batch)), reasons
+    if waiting:
+      yield _fetch(*waiting)
+    waiting = computing
+  if waiting:
+    yield _fetch(*waiting)
+  # Let the progress line come to its end.
+  next(images, None)
+
+
+def _fetch(features: jax.Array, reasons: list[str]):
+  """Wait for a batch and cut off the rows without a photo."""
+  return np.asarray(features)[: len(reasons)], reasons

@@ -1,0 +1,1 @@
+"""The protocols: what is measured, and the files that it leaves."""

@@ -1,0 +1,176 @@
+"""Writes captions for the images of a split: ``captions.jsonl``."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from mrnn_jax.config import Config
+from mrnn_jax.data import datasets
+from mrnn_jax.data.vocabulary import UNK, tokenize
+from mrnn_jax.decoding import generate
+from mrnn_jax.decoding.consensus import Consensus
+from mrnn_jax.decoding.search import Decoded
+from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.progress import Progress
+from mrnn_jax.trained import TrainedModel
+
+
+def _caption(
+  model: TrainedModel,
+  decoded: Decoded,
+  row: int,
+  k: int,
+  prefix: Sequence[str],
+) -> dict[str, Any]:
+  """Return hypothesis k of a row as JSON values."""
+  words = decoded.words[row, k, : decoded.lengths[row, k]]
+  log_prob = float(decoded.log_probs[row, k])
+  targets = int(decoded.num_targets[row, k])
+  text = [*prefix, *(model.vocabulary.words[i] for i in words)]
+  return {
+    'caption': ' '.join(text),
+    'log_prob': log_prob,
+    'score': float(decoded.scores[row, k]),
+    'perplexity': math.exp(-log_prob / max(1, targets)),
+    'cut': bool(decoded.cut[row, k]),
+  }
+
+
+def caption_lines(
+  model: TrainedModel,
+  image_ids: Sequence[str],
+  features: np.ndarray,
+  config: Config,
+  prefix: str = '',
+  consensus: Consensus | None = None,
+) -> list[dict[str, Any]]:
+  """Write a caption for every image; all processes share the work.
+
+  Args:
+    model: the model.
+    image_ids: [N] what the images are called.
+    features: [N, D] raw features.
+    config: how to choose words, and how many captions (``nbest``).
+    prefix: words that every caption begins with; their probability is not
+      counted in that of the caption.
+    consensus: chooses among the hypotheses of a beam, if given.
+
+  Returns:
+    A line of ``captions.jsonl`` for each image.
+  """
+  given = tokenize(prefix)
+  ids = model.vocabulary.encode(given)
+  unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
+  if unknown:
+    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  options = generate.decode_options(config)
+  if consensus:
+    options = dataclasses.replace(options, num_best=options.num_hypotheses)
+  with Progress('captions', 'images') as progress:
+    decoded = model.generate(
+      features,
+      options,
+      prefixes=[ids] * len(features),
+      seed=config.sample_seed,
+      batch_size=generate.even_batch_size(
+        len(features), len(model.devices), config.eval_batch_size
+      ),
+      progress=progress,
+      everywhere=True,
+    )
+  found = [
+    [
+      _caption(model, decoded, row, k, given)
+      for k in range(decoded.words.shape[1])
+      if decoded.log_probs[row, k] > -math.inf
+    ]
+    for row in range(len(features))
+  ]
+  for image_id, hypotheses in zip(image_ids, found, strict=True):
+    if not hypotheses:
+      raise InputError(
+        f'no caption of {image_id} keeps to --min_words and --no_repeat_ngram: '
+        'lower them.'
+      )
+  if consensus:
+    found = _by_consensus(consensus, features, found)
+  lines = []
+  for image_id, hypotheses in zip(image_ids, found, strict=True):
+    line = {'image_id': image_id, **hypotheses[0]}
+    if config.nbest > 1:
+      line['nbest'] = hypotheses[: config.nbest]
+    lines.append(line)
+  return lines
+
+
+def _by_consensus(
+  consensus: Consensus,
+  features: np.ndarray,
+  found: list[list[dict[str, Any]]],
+) -> list[list[dict[str, Any]]]:
+  """Return each image's hypotheses, the most agreed first, with its score."""
+  own = parallel.own_rows(len(found))
+  scores = np.zeros((len(own), max(map(len, found))))
+  nearest = consensus.neighbors(features[own])
+  for row, image, neighbors in zip(scores, own, nearest, strict=True):
+    captions = [h['caption'] for h in found[image]]
+    row[: len(captions)] = consensus.scores(neighbors, captions)
+  scores = parallel.gather_rows(scores, len(found))
+  scored = [
+    # The scores of those there are; the rest of the row is nobody's.
+    [{**h, 'consensus': float(x)} for h, x in zip(hs, row, strict=False)]
+    for hs, row in zip(found, scores, strict=True)
+  ]
+  return [sorted(hs, key=lambda h: -h['consensus']) for hs in scored]
+
+
+def make_consensus(
+  model: TrainedModel, dataset: datasets.Dataset, config: Config
+) -> Consensus | None:
+  """Return what reranks captions, if the configuration wants it."""
+  if not config.rerank_neighbors:
+    return None
+  split = datasets.load_split(
+    dataset, 'train', model.vocabulary, config.feature_cache_mb
+  )
+  return Consensus(
+    split.features,
+    split.captions,
+    config.rerank_neighbors,
+    config.rerank_captions,
+  )
+
+
+def write_captions(
+  model: TrainedModel,
+  split: datasets.CaptionSplit,
+  config: Config,
+  prefix: str = '',
+  consensus: Consensus | None = None,
+) -> dict[str, str]:
+  """Write a caption for every image of a split into the workdir.
+
+  All processes share the work, the first one writes.
+
+  Args:
+    model: the model.
+    split: its N images.
+    config: workdir and how to choose words.
+    prefix: words that every caption begins with.
+    consensus: see ``caption_lines``.
+
+  Returns:
+    The best caption by image id.
+  """
+  lines = caption_lines(
+    model, split.image_ids, split.features.all(), config, prefix, consensus
+  )
+  if parallel.is_first():
+    path = files.result_path(config.workdir, config.split, 'captions.jsonl')
+    files.write_json_lines(path, lines)
+    print(f'wrote {path}')
+  return {line['image_id']: line['caption'] for line in lines}

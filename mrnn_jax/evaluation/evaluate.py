@@ -1,0 +1,157 @@
+"""The protocols: perplexity, captions and retrieval into evaluation.json."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mrnn_jax import metrics as metrics_lib
+from mrnn_jax.config import Config
+from mrnn_jax.data import datasets
+from mrnn_jax.data.vocabulary import tokenize
+from mrnn_jax.evaluation import captions, reference_length
+from mrnn_jax.evaluation import retrieval as retrieval_lib
+from mrnn_jax.evaluation.perplexity import Scorer, perplexities
+from mrnn_jax.ranking import ranker as rank_lib
+from mrnn_jax.runtime import files, parallel
+from mrnn_jax.trained import TrainedModel
+
+
+def load_split(
+  model: TrainedModel,
+  dataset: datasets.Dataset,
+  config: Config,
+  first_caption_only: bool,
+) -> datasets.CaptionSplit:
+  """Return the split that a configuration names, in the model's words."""
+  return datasets.load_split(
+    dataset,
+    config.split,
+    model.vocabulary,
+    config.feature_cache_mb,
+    first_caption_only,
+  )
+
+
+def evaluate(
+  model: TrainedModel, dataset: datasets.Dataset, config: Config
+) -> dict[str, Any]:
+  """Measure a model on a split and write ``evaluation.json``.
+
+  All processes share what the model computes; the first one measures and
+  writes.
+
+  Args:
+    model: the model.
+    dataset: the dataset; its training captions are read too, to see what is
+      copied from them.
+    config: the split and the protocol's options.
+
+  Returns:
+    What the file holds; {} in other processes than the first.
+  """
+  first = parallel.is_first()
+  # References are always all captions; the rest may be the first ones alone.
+  split = ranked = load_split(model, dataset, config, False)
+  if config.first_caption_only:
+    ranked = load_split(model, dataset, config, True)
+  scores = Scorer(model.model, model.devices).score(
+    parallel.replicate(model.variables, model.devices),
+    ranked,
+    config.eval_batch_size,
+    config.context_words,
+    everywhere=True,
+  )
+  result = {
+    'dataset': dataset.name,
+    'split': config.split,
+    'model': model.config.model,
+    'step': model.step,
+    'convention': convention(model, split, config),
+    'perplexity': perplexities(scores),
+  }
+  training = dataset.training_captions() if first else []
+  if config.length_protocol == 'reference':
+    result |= reference_length.measure(model, split, config, training)
+  else:
+    written = captions.write_captions(
+      model,
+      split,
+      config,
+      consensus=captions.make_consensus(model, dataset, config),
+    )
+    if first:
+      result |= measure_captions(split, written, training)
+  result['retrieval'] = result['chance'] = None
+  if model.model.use_image and config.retrieval:
+    result['retrieval'], result['chance'] = retrieval_lib.retrieve(
+      model, ranked, config
+    )
+  if not first:
+    return {}
+  path = files.result_path(config.workdir, config.split, 'evaluation.json')
+  files.write_json(path, result)
+  print(f'wrote {path}')
+  return result
+
+
+def measure_captions(
+  split: datasets.CaptionSplit,
+  written: Mapping[str, str],
+  training_captions: list[str],
+) -> dict[str, Any]:
+  """Measure captions by image id against all references of a split."""
+  references = {
+    image_id: [text for text in texts if tokenize(text)]
+    for image_id, texts in zip(split.image_ids, split.captions, strict=True)
+  }
+  return metrics_lib.measure_captions(written, references, training_captions)
+
+
+def convention(
+  model: TrainedModel, split: datasets.CaptionSplit, config: Config
+) -> dict[str, Any]:
+  """Return every convention that a result was made under."""
+  num_own = np.asarray([len(texts) for texts in split.captions])
+  groups = {
+    'beam_groups': config.beam_groups,
+    'diversity_penalty': config.diversity_penalty,
+  }
+  search = (
+    {
+      'sampled': True,
+      'beam_size': None,
+      'temperature': config.temperature,
+      'top_k': config.top_k,
+      'top_p': config.top_p,
+      'sample_seed': config.sample_seed,
+    }
+    if config.sample
+    else {
+      'beam_size': config.beam_size,
+      **(groups if config.beam_groups > 1 else {}),
+    }
+  )
+  return {
+    'min_word_count': model.config.min_word_count,
+    'vocabulary': len(model.vocabulary),
+    'encoder': model.dataset['encoder'],
+    'images': len(split.image_ids),
+    'sentences': len(split.owner),
+    'references': float(num_own.mean()),
+    'target_end': True,
+    **search,
+    'length_penalty': config.length_penalty,
+    'max_words': config.max_words,
+    'min_words': config.min_words,
+    'no_repeat_ngram': config.no_repeat_ngram,
+    'rerank_neighbors': config.rerank_neighbors,
+    'rerank_captions': config.rerank_captions if config.rerank_neighbors else 0,
+    'length_protocol': config.length_protocol,
+    'context_words': config.context_words,
+    'first_caption_only': config.first_caption_only,
+    'norm_images': config.norm_images,
+    'shortlist': config.shortlist,
+    'rank_dtype': rank_lib.operand_dtype(config.rank_dtype, model.devices),
+    'ties': 'against',
+  }

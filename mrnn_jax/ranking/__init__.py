@@ -1,0 +1,1 @@
+"""Sentences x images: log P(sentence | image), and the best of each."""

@@ -1,0 +1,139 @@
+"""The distinct prefixes of a pool of sentences, and their cutting into tiles.
+
+Letters: S sentences, P distinct prefixes, Q distinct pairs of a prefix and its
+next word ("edges").
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from mrnn_jax.data.vocabulary import START
+
+
+@dataclasses.dataclass(frozen=True)
+class PrefixTree:
+  """The distinct prefixes of a set of sentences.
+
+  Attributes:
+    tokens: [P] the last word of each prefix; prefix 0 is ``##START##`` alone.
+    parents: [P] the prefix one word shorter; 0 for prefix 0.
+    levels: [depth + 1] where the prefixes of each length begin.
+    edge_prefix: [Q] ascending.
+    edge_word: [Q] a word that follows the prefix.
+    paths: [sum of lengths] the edges of each sentence, one after another.
+    offsets: [S + 1] where each sentence's edges begin in ``paths``.
+  """
+
+  tokens: np.ndarray
+  parents: np.ndarray
+  levels: np.ndarray
+  edge_prefix: np.ndarray
+  edge_word: np.ndarray
+  paths: np.ndarray
+  offsets: np.ndarray
+
+  @classmethod
+  def build(cls, sentences: Sequence[Sequence[int]]) -> 'PrefixTree':
+    """Build the tree of sentences of word ids, ``##START##`` to ``##END##``."""
+    lengths = np.asarray([len(sentence) for sentence in sentences]) - 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    paths = np.empty(offsets[-1], np.int64)
+    flat = np.concatenate([np.asarray(s[1:]) for s in sentences])
+    node = np.zeros(len(sentences), np.int64)  # where each sentence stands
+    tokens, parents, levels = [np.asarray([START])], [np.zeros(1, int)], [0, 1]
+    edge_prefix, edge_word = [], []
+    num_edges = 0
+    base = int(flat.max()) + 1
+    for t in range(int(lengths.max())):
+      alive = np.flatnonzero(lengths > t)
+      words = flat[offsets[alive] + t]
+      keys, edge = np.unique(node[alive] * base + words, return_inverse=True)
+      paths[offsets[alive] + t] = num_edges + edge
+      num_edges += len(keys)
+      edge_prefix.append(keys // base)
+      edge_word.append(keys % base)
+      # An edge that a sentence goes on from leads to a prefix of its own.
+      goes_on = np.zeros(len(keys), bool)
+      goes_on[edge[lengths[alive] > t + 1]] = True
+      ids = levels[-1] + np.cumsum(goes_on) - 1
+      node[alive] = ids[edge]
+      tokens.append(keys[goes_on] % base)
+      parents.append(keys[goes_on] // base)
+      levels.append(levels[-1] + int(goes_on.sum()))
+    return cls(
+      tokens=np.concatenate(tokens).astype(np.int32),
+      parents=np.concatenate(parents),
+      levels=np.asarray(levels),
+      edge_prefix=np.concatenate(edge_prefix),
+      edge_word=np.concatenate(edge_word).astype(np.int32),
+      paths=paths,
+      offsets=offsets,
+    )
+
+  @property
+  def num_prefixes(self) -> int:
+    """P."""
+    return len(self.tokens)
+
+  def sum_edges(self, values: np.ndarray) -> np.ndarray:
+    """Add values of edges [Q, ...] along each sentence: [S, ...]."""
+    return np.add.reduceat(values[self.paths], self.offsets[:-1], axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+  """The edges of a tree in tiles of few prefixes, all of one shape.
+
+  Attributes:
+    prefixes: [tiles, prefixes a tile] numbers of prefixes.
+    edge_slot: [tiles, edges a tile] which of the tile's prefixes.
+    edge_word: [tiles, edges a tile] the word that follows it.
+    edge: [tiles, edges a tile] the edge's number; Q for none.
+  """
+
+  prefixes: np.ndarray
+  edge_slot: np.ndarray
+  edge_word: np.ndarray
+  edge: np.ndarray
+
+  @classmethod
+  def cut(
+    cls, tree: PrefixTree, num_prefixes: int, num_edges: int, multiple: int
+  ) -> 'Tiles':
+    """Cut a tree into tiles.
+
+    A prefix with many edges stands in several tiles.
+
+    Args:
+      tree: the tree.
+      num_prefixes: prefixes a tile.
+      num_edges: edges a tile.
+      multiple: the number of tiles is made a multiple of it.
+    """
+    Q = len(tree.edge_word)
+    tile, slot = np.empty(Q, np.int64), np.empty(Q, np.int64)
+    t = slots = edges = 0
+    last = -1
+    for q, prefix in enumerate(tree.edge_prefix.tolist()):
+      new = prefix != last
+      if edges == num_edges or (new and slots == num_prefixes):
+        t, slots, edges, new = t + 1, 0, 0, True
+      slots += new
+      edges += 1
+      last = prefix
+      tile[q], slot[q] = t, slots - 1
+    count = -(-(t + 1) // multiple) * multiple
+    column = np.arange(Q) - np.searchsorted(tile, tile)
+    tiles = cls(
+      prefixes=np.zeros((count, num_prefixes), np.int64),
+      edge_slot=np.zeros((count, num_edges), np.int32),
+      edge_word=np.zeros((count, num_edges), np.int32),
+      edge=np.full((count, num_edges), Q),
+    )
+    tiles.prefixes[tile, slot] = tree.edge_prefix
+    tiles.edge_slot[tile, column] = slot
+    tiles.edge_word[tile, column] = tree.edge_word
+    tiles.edge[tile, column] = np.arange(Q)
+    return tiles

@@ -1,0 +1,123 @@
+"""Photos for a page: found by image id, as small pictures inside the page."""
+
+import base64
+from collections.abc import Sequence
+import concurrent.futures
+import dataclasses
+import io
+import os
+import pathlib
+import urllib.parse
+import warnings
+
+from PIL import Image, ImageOps
+
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.progress import Progress
+
+# Tried after the id as it stands.
+_ENDINGS = ('.jpg', '.jpeg', '.png', '.JPG', '.JPEG', '.webp', '.gif', '.bmp')
+_QUALITY = 60
+# A page that holds more than so many pictures opens slowly.
+MOST_INSIDE = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+  """What a page knows of the photos of N images.
+
+  Attributes:
+    links: [N] where each photo lies, seen from the page's folder, as a URL;
+      '' where there is none.
+    thumbnails: [N] small pictures as base64 of JPEG, '' where there is none;
+      None where the page shows the photos themselves.
+    missing: ids of images without a photo.
+    broken: ids of images whose photo cannot be read.
+  """
+
+  links: list[str]
+  thumbnails: list[str] | None
+  missing: list[str]
+  broken: list[str]
+
+
+def find_photos(
+  folder: str, image_ids: Sequence[str], page_folder: str, size: int
+) -> Photos:
+  """Find the photos of images in a folder and make small ones.
+
+  Args:
+    folder: the photos; an id is a path below it, with or without its ending.
+    image_ids: [N].
+    page_folder: where the page will lie, for relative links.
+    size: pixels of the longer side of small pictures; 0, or more than
+      ``MOST_INSIDE`` images: the page loads the photos as they come into view.
+
+  Raises:
+    InputError: the folder is not there, or holds none of the photos.
+  """
+  root = pathlib.Path(folder).expanduser()
+  if not root.is_dir():
+    raise InputError(f'--photos={folder} is not a folder.')
+  paths = [photo_path(root, image_id) for image_id in image_ids]
+  if not any(paths):
+    raise InputError(
+      f'{folder} holds none of the {len(image_ids)} photos, for example '
+      f'{image_ids[0]}: name the folder that their ids begin in by --photos.'
+    )
+  links = [_link(path, page_folder) if path else '' for path in paths]
+  missing = [i for i, path in zip(image_ids, paths, strict=True) if not path]
+  if not size or len(image_ids) > MOST_INSIDE:
+    return Photos(links, None, missing, [])
+  thumbnails, broken = [], []
+  with (
+    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    Progress('photos', 'photos') as progress,
+  ):
+    # Pillow lets other threads run while it decodes.
+    results = pool.map(lambda path: path and thumbnail(path, size), paths)
+    for number, result in enumerate(results):
+      if paths[number] and not result:
+        broken.append(image_ids[number])
+      thumbnails.append(base64.b64encode(result or b'').decode())
+      progress(number + 1, len(paths))
+  return Photos(links, thumbnails, missing, broken)
+
+
+def photo_path(root: pathlib.Path, image_id: str) -> pathlib.Path | None:
+  """Return the photo of an image, or None; never one outside ``root``."""
+  relative = pathlib.PurePosixPath(image_id.replace('\\', '/'))
+  # An id comes from data: it may not climb out of the folder.
+  if relative.is_absolute() or '..' in relative.parts or '\0' in image_id:
+    return None
+  base = root / relative
+  for path in (base, *(base.with_name(base.name + e) for e in _ENDINGS)):
+    if base.name and path.is_file():
+      return path
+  return None
+
+
+def _link(path: pathlib.Path, page_folder: str) -> str:
+  """Return a relative URL of a path, seen from a folder."""
+  relative = os.path.relpath(
+    os.path.abspath(path), os.path.abspath(os.path.expanduser(page_folder))
+  )
+  # With './' no file name can be taken for a scheme such as "javascript:".
+  return './' + urllib.parse.quote(pathlib.PurePath(relative).as_posix())
+
+
+def thumbnail(path: pathlib.Path, size: int) -> bytes:
+  """Return a photo as a small JPEG, upright; b'' if it cannot be read."""
+  try:
+    with warnings.catch_warnings(), Image.open(path) as image:
+      warnings.simplefilter('ignore')  # Of odd but readable files.
+      image.draft('RGB', (2 * size, 2 * size))
+      if image.mode.startswith('I'):  # 16 bits.
+        image = image.point(lambda value: value / 256).convert('L')
+      image = ImageOps.exif_transpose(image).convert('RGB')
+      image.thumbnail((size, size))
+      buffer = io.BytesIO()
+      image.save(buffer, 'JPEG', quality=_QUALITY, optimize=True)
+  except Exception:  # Decoders raise whatever a broken file makes them.
+    return b''
+  return buffer.getvalue()

@@ -1,0 +1,198 @@
+"""Results as tables."""
+
+from collections.abc import Mapping, Sequence
+import json
+import statistics
+from typing import Any
+
+from etils import epath
+
+from mrnn_jax.reports import published
+from mrnn_jax.runtime.errors import InputError
+
+# Label, path in evaluation.json, format, and factor.
+_PERPLEXITY_ROWS = (
+  ('perplexity (corpus)', ('perplexity', 'corpus'), '{:.2f}'),
+  ('  geometric mean', ('perplexity', 'geometric_mean'), '{:.2f}'),
+  ('  without ##END##', ('perplexity', 'without_end'), '{:.2f}'),
+)
+CAPTION_ROWS = (
+  *_PERPLEXITY_ROWS,
+  *(
+    (f'BLEU B-{n}', ('bleu', 'cumulative', n - 1), '{:.3f}')
+    for n in (1, 2, 3, 4)
+  ),
+  ('CIDEr-D', ('cider_d',), '{:.3f}'),
+  ('ROUGE-L', ('rouge_l',), '{:.3f}'),
+  ('words a caption', ('captions', 'mean_words'), '{:.1f}'),
+  ('distinct captions', ('captions', 'distinct'), '{:d}'),
+  ('copied from training', ('captions', 'copied_from_training'), '{:.3f}'),
+)
+RETRIEVAL_ROWS = tuple(
+  (f'{label} {measure}', ('retrieval', direction, key), '{:.1f}')
+  for direction, label in (
+    ('image_to_text', 'image to text'),
+    ('image_to_text_perplexity', 'image to text, by perplexity'),
+    ('text_to_image', 'text to image'),
+  )
+  for measure, key in (
+    ('R@1', 'r@1'),
+    ('R@5', 'r@5'),
+    ('R@10', 'r@10'),
+    ('Med r', 'median_rank'),
+  )
+)
+ROWS = (*CAPTION_ROWS, *RETRIEVAL_ROWS)
+
+
+def look_up(result: Any, path: Sequence[str | int]) -> Any:
+  """Return what stands at a path of a nested result, or None."""
+  for key in path:
+    try:
+      result = result[key]
+    except (KeyError, IndexError, TypeError):
+      return None
+  return result
+
+
+def format_table(columns: Mapping[str, Mapping[str, Any] | None]) -> str:
+  """Return results side by side.
+
+  Args:
+    columns: heading -> what evaluation.json holds; what a column lacks is left
+      open, and rows that all lack are left out.
+  """
+  return format_rows(*table_cells(columns))
+
+
+def table_cells(
+  columns: Mapping[str, Mapping[str, Any] | None],
+  rows: Sequence[tuple[str, Sequence[str | int], str]] = ROWS,
+) -> tuple[list[str], list[list[str]]]:
+  """Return the head and the lines of the table of ``format_table``."""
+  columns = {
+    name: value
+    for name, value in columns.items()
+    if any(look_up(value, path) is not None for _, path, _ in rows)
+  }
+  lines = []
+  for label, path, form in rows:
+    values = [look_up(result, path) for result in columns.values()]
+    if any(value is not None for value in values):
+      cells = ['' if v is None else form.format(v) for v in values]
+      lines.append([label, *cells])
+  return ['', *columns], lines
+
+
+def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Return rows of text as a table: first column left, the others right."""
+  widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+  def line(row):
+    cells = [row[0].ljust(widths[0])]
+    cells += [
+      cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+    ]
+    return '  '.join(cells).rstrip()
+
+  rule = '-' * (sum(widths) + 2 * (len(widths) - 1))
+  return '\n'.join([line(head), rule, *map(line, rows)])
+
+
+def format_evaluation(result: Mapping[str, Any]) -> str:
+  """Return an evaluation as a table, beside the paper's and chance."""
+  columns = comparison(result)
+  convention = ', '.join(
+    f'{name}={value}' for name, value in result['convention'].items()
+  )
+  return (
+    f'{result["dataset"]}, {result["split"]} split, step {result["step"]}\n'
+    f'{format_table(columns)}\nconvention: {convention}'
+  )
+
+
+def comparison(
+  result: Mapping[str, Any],
+) -> dict[str, Mapping[str, Any] | None]:
+  """Return an evaluation, the paper's and chance, by heading."""
+  return {
+    f'{result["model"]} (ours)': result,
+    f'{result["model"]} ({published.PAPER})': published.paper_row(
+      result['dataset'], result['model']
+    ),
+    'chance': chance_column(result),
+  }
+
+
+def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:
+  """Return what chance would give in the retrieval of an evaluation."""
+  return {'retrieval': result['chance']} if result.get('chance') else None
+
+
+def compare(workdirs: Sequence[str]) -> str:
+  """Return the evaluations of several workdirs side by side, and chance."""
+  columns: dict[str, Any] = {}
+  chance = None
+  for workdir in workdirs:
+    result = read_evaluation(workdir)
+    chance = chance or chance_column(result)
+    columns[f'{result["model"]} ({epath.Path(workdir).name})'] = result
+  columns['chance'] = chance
+  return format_table(columns)
+
+
+def average(workdirs: Sequence[str]) -> str:
+  """Return mean and standard deviation over runs that differ by seed.
+
+  Raises:
+    InputError: an evaluation is not there, or was made under other
+      conventions than the first one.
+  """
+  results = [read_evaluation(workdir) for workdir in workdirs]
+  keys = ('dataset', 'split', 'model', 'convention')
+  for workdir, result in zip(workdirs, results, strict=True):
+    for key in keys:
+      if result[key] != results[0][key]:
+        raise InputError(
+          f'{workdir} and {workdirs[0]} differ in {key}: only evaluations of '
+          'one kind have a mean.'
+        )
+  lines = []
+  for label, path, form in ROWS:
+    values = [look_up(result, path) for result in results]
+    values = [value for value in values if value is not None]
+    if values:
+      form = form.replace('d}', '.1f}')
+      spread = statistics.stdev(values) if len(values) > 1 else 0.0
+      lines.append(
+        [
+          label,
+          form.format(statistics.mean(values)),
+          form.format(spread),
+          str(len(values)),
+        ]
+      )
+  return format_rows(['', 'mean', 'std', 'runs'], lines)
+
+
+def read_evaluation(workdir: str) -> dict[str, Any]:
+  """Read the evaluation.json of a workdir.
+
+  Raises:
+    InputError: it is not there, or broken.
+  """
+  path = epath.Path(workdir).expanduser() / 'evaluation.json'
+  command = f'python -m mrnn_jax.main --task=evaluate --workdir={workdir}'
+  try:
+    result = json.loads(path.read_text())
+    for key in ('dataset', 'split', 'model', 'convention'):
+      result[key]
+  except OSError as error:
+    raise InputError(
+      f'there is no evaluation in {workdir}: make it by "{command}".'
+    ) from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(
+      f'{path} is not an evaluation ({error}): make it again by "{command}".'
+    ) from error
+  return result

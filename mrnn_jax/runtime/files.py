@@ -1,0 +1,98 @@
+"""Files of a workdir, here or at a URL: their names, and writing them whole.
+
+Storage that is reached by a URL (gs://...) holds whole files: nothing there can
+be appended to, mapped into memory or locked.  What needs that works in a local
+folder and is copied.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any
+
+from etils import epath
+import fsspec
+
+# What other processes and machines have written there is seen, too.
+for _protocol in ('gcs', 's3'):
+  fsspec.config.conf.setdefault(_protocol, {}).setdefault(
+    'use_listings_cache', False
+  )
+
+
+def is_remote(path: epath.PathLike) -> bool:
+  """Say whether a path is a URL."""
+  return '://' in os.fspath(path)
+
+
+def local_folder(folder: epath.PathLike) -> epath.Path:
+  """Return where to work for a folder: the folder itself, unless it is remote.
+
+  For a remote one it is a folder in the user's cache, on this machine always
+  the same.
+  """
+  folder = epath.Path(folder).expanduser()
+  if not is_remote(folder):
+    return folder
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  name = hashlib.sha256(os.fspath(folder).encode()).hexdigest()[:16]
+  return epath.Path(base) / 'mrnn_jax' / 'remote' / f'{folder.name}-{name}'
+
+
+def result_path(workdir: epath.PathLike, split: str, name: str) -> epath.Path:
+  """Return the path of a result: plain for test, else with the split's name."""
+  path = epath.Path(workdir).expanduser() / name
+  if split == 'test':
+    return path
+  return path.with_name(f'{path.stem}_{split}{path.suffix}')
+
+
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
+  """Write a file so that it is there whole or not at all."""
+  with _whole(path) as temporary:
+    temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
+  """Give the path to write to; what is there at the end takes its place."""
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  yield temporary
+  temporary.replace(path)
+
+
+def copy(source: epath.PathLike, target: epath.PathLike) -> None:
+  """Copy a file so that it is there whole or not at all."""
+  with _whole(target) as temporary:
+    epath.Path(source).copy(temporary, overwrite=True)
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+  """Write text, as UTF-8, so that it is there whole or not at all."""
+  write_bytes(path, text.encode())
+
+
+def write_json_lines(
+  path: epath.PathLike, lines: Iterable[Mapping[str, Any]]
+) -> None:
+  """Write records as JSON, one a line, as they come."""
+  with _whole(path) as temporary, temporary.open('w', encoding='utf-8') as f:
+    f.writelines(map(_json_line, lines))
+
+
+def json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+  """Return records as JSON, one a line."""
+  return ''.join(map(_json_line, lines))
+
+
+def _json_line(value: Mapping[str, Any]) -> str:
+  return json.dumps(value, ensure_ascii=False) + '\n'
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+  """Write a value as indented JSON."""
+  write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + '\n')

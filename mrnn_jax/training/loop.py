@@ -1,0 +1,298 @@
+"""Training: the loop around the step, from a checkpoint on or from nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from mrnn_jax.config import Config
+from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data.vocabulary import Vocabulary
+from mrnn_jax.evaluation.perplexity import Scorer, perplexities
+from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.runtime import checkpoint as checkpoint_lib
+from mrnn_jax.runtime import parallel, stopping
+from mrnn_jax.runtime.progress import say
+from mrnn_jax.training import optimizers, run_record, run_times
+from mrnn_jax.training.log import Log
+from mrnn_jax.training.profiling import Profiler
+from mrnn_jax.training.step import TrainState, compile_train_step, create_state
+
+# Training images that every model takes along to estimate P(w) with.
+MAX_NORM_IMAGES = 1000
+
+
+def train(config: Config) -> None:
+  """Train a model, or go on with one, until it is done.
+
+  The order of decisions:
+    1. A checkpoint in the workdir: its run must be the one that is asked for.
+       A finished run is left as it is; else the latest checkpoint goes on.
+    2. No checkpoint: start from random parameters.
+
+  Raises:
+    Stopped: on request; the step that was reached is saved.
+    InputError: data, flags and workdir do not go together, or the cost or its
+      gradient is no longer finite.
+  """
+  devices = parallel.local_devices(config.num_devices)
+  dataset = datasets.open_dataset(config.dataset, config.data_dir)
+  vocabulary = dataset.vocabulary(config.min_word_count)
+  description = run_record.describe(config, dataset, vocabulary)
+  with checkpoint_lib.Checkpoints(
+    config.workdir, config.keep_checkpoints
+  ) as checkpoints:
+    latest = checkpoints.latest_step()
+    checkpoints.make_way()
+    run_record.check_shared(latest, config.workdir)
+    progress = {}
+    if latest is not None:
+      stored, progress = checkpoints.describe(latest)
+      run_record.check_description(stored, description, config.workdir)
+      if progress['finished']:
+        print(
+          f'{config.workdir}: training is finished ({progress["finished"]}); '
+          f'best: step {progress["best_step"]}, validation perplexity '
+          f'{progress["best_perplexity"]:.2f}.'
+        )
+        return
+    run = _Run(config, devices, dataset, vocabulary, description)
+    with stopping.deferred():
+      run.train(checkpoints, latest, progress)
+
+
+class _Run:
+  """A training run: what stays the same over its steps."""
+
+  def __init__(
+    self,
+    config: Config,
+    devices: list[jax.Device],
+    dataset: datasets.Dataset,
+    vocabulary: Vocabulary,
+    description: dict[str, Any],
+  ):
+    self.config, self.devices, self.description = config, devices, description
+    self.clock = run_times.Clock()
+    say(f'reading {dataset.path}')
+    self.split, self.validation = (
+      datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
+      for name in ('train', 'validation')
+    )
+    self.batches = input_pipeline.TrainingBatches(
+      self.split,
+      batch_size=config.batch_size,
+      captions_per_row=config.captions_per_row,
+      num_buckets=config.num_buckets,
+      seed=config.seed,
+      row_multiple=len(devices) * jax.process_count() * config.accumulate_steps,
+      shard=(jax.process_index(), jax.process_count()),
+    )
+    steps_per_epoch = self.batches.steps_per_epoch
+    self.total_steps = optimizers.num_steps(config, steps_per_epoch)
+    self.eval_every = config.eval_every_steps or steps_per_epoch
+    self.model = model_lib.create_model(
+      config.model, len(vocabulary), dataset.feature_size, config.fixed()
+    )
+    self.schedule = optimizers.create_schedule(config, steps_per_epoch)
+    self.optimizer = optimizers.create_optimizer(config, self.schedule)
+    self.scorer = Scorer(self.model, devices)
+    self.step_fn = compile_train_step(
+      devices,
+      # The step alone: what is measured is always computed in float32.
+      model=self.model.clone(dtype=config.compute_dtype),
+      optimizer=self.optimizer,
+      words_per_batch=self.batches.words_per_batch,
+      l2=config.l2,
+      accumulate_steps=config.accumulate_steps,
+    )
+    self.compiled_lengths: set[int] = set()
+    # What the model takes along beside its parameters.
+    statistics = {}
+    if self.model.use_image:
+      statistics = datasets.feature_statistics(self.split.features)
+    sampled = datasets.sample_images(
+      len(self.split.image_ids), MAX_NORM_IMAGES, config.seed
+    )
+    self.carried = {
+      'statistics': statistics,
+      'norm_features': self.split.features[sampled],
+    }
+    num_devices = len(devices) * jax.process_count()
+    say(
+      f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
+      f'{len(vocabulary)} words; {steps_per_epoch} steps an epoch, row lengths '
+      f'{", ".join(map(str, self.batches.buckets))}, '
+      f'{100 * self.batches.padding:.1f}% padding; {num_devices} device(s)'
+    )
+
+  def first_state(self) -> TrainState:
+    """Return the state before the first step."""
+    init_key, key = jax.random.split(jax.random.key(self.config.seed))
+    variables = model_lib.init_variables(self.model, init_key)
+    return create_state(variables, self.optimizer, key)
+
+  def train(
+    self,
+    checkpoints: checkpoint_lib.Checkpoints,
+    latest: int | None,
+    progress: Mapping[str, Any],
+  ) -> None:
+    """Take the steps from the latest checkpoint on."""
+    config = self.config
+    state, step = self.first_state(), 0
+    if latest is not None:
+      state, step = checkpoints.restore(latest, state).state, latest
+      say(f'going on from step {step}')
+    with (
+      Log(
+        config.workdir,
+        step,
+        self.total_steps,
+        self.batches.steps_per_epoch,
+        config.log_every_steps,
+        self.clock,
+        self.devices,
+      ) as log,
+      Profiler(
+        config.profile_steps, config.workdir, step, self.total_steps
+      ) as profiler,
+      self.clock.hearing_of_compiles(),
+    ):
+      self.take_steps(checkpoints, state, step, progress, log, profiler)
+
+  def take_steps(
+    self,
+    checkpoints: checkpoint_lib.Checkpoints,
+    state: TrainState,
+    step: int,
+    progress: Mapping[str, Any],
+    log: Log,
+    profiler: Profiler,
+  ) -> None:
+    """Take steps, validate and save until the run is done.
+
+    Args:
+      checkpoints: of the workdir.
+      state: after ``step`` steps, host arrays.
+      step: steps that are taken.
+      progress: what the run had reached.
+      log: is told of every step.
+      profiler: is asked at every step.
+
+    Raises:
+      Stopped: on request; the step that was reached is saved.
+    """
+    config, clock = self.config, self.clock
+    state, statistics = (
+      parallel.replicate(tree, self.devices, everywhere=True)
+      for tree in (state, self.carried['statistics'])
+    )
+    plateau = run_record.Plateau(config, {'validated_step': step, **progress})
+    batches = self.batches.iterate(
+      step, self.total_steps, config.reader_threads
+    )
+    stop = parallel.Agreement(self.devices, stopping.requested)
+    pending = None
+
+    def save(perplexity: float | None) -> None:
+      checkpoints.save(
+        checkpoint_lib.Checkpoint(
+          step=step,
+          state=parallel.unreplicate(state),
+          model=self.carried,
+          description=self.description,
+          progress=plateau.as_json(),
+        ),
+        perplexity,
+      )
+
+    clock.enter('steps')
+    try:
+      while not plateau.finished:
+        if self.is_due(step) and plateau.validated_step != step:
+          if pending is not None:
+            log.step(*pending)
+            pending = None
+          with clock.during('validation'):
+            perplexity = self.validate(state, statistics, stop)
+          factor = plateau.update(step, perplexity)
+          state = state.replace(
+            learning_rate_scale=state.learning_rate_scale * factor
+          )
+          if step >= self.total_steps and not plateau.finished:
+            plateau.finished = f'all {self.total_steps} steps are taken'
+          with clock.during('saving'):
+            save(perplexity)
+          log.validation(step, perplexity, plateau.best_perplexity)
+          continue
+        stop()
+        with clock.during('data'):
+          batch = next(batches)
+        del batch['captions']
+        with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
+          state, metrics = self.step_fn(
+            state, statistics, parallel.split_rows(batch, len(self.devices))
+          )
+        # Logged a step late, so that the device never waits for the log.
+        if pending is not None:
+          log.step(*pending)
+        step += 1
+        pending = (step, metrics, float(self.schedule(step - 1)))
+    except stopping.Stopped:
+      if pending is not None:
+        # A cost that is not finite must not be saved.
+        log.step(*pending)
+      with clock.during('saving'):
+        if step and not checkpoints.has(step):
+          save(None)
+        checkpoints.wait()
+      log.close(f'stopped at step {step}')
+      if not step:
+        raise stopping.Stopped('no step was taken; begin again.') from None
+      raise stopping.Stopped(
+        f'step {step} of {self.total_steps} is saved in {config.workdir}; the '
+        'same command goes on from there.'
+      ) from None
+    with clock.during('saving'):
+      checkpoints.wait()
+    log.close(
+      f'{plateau.finished}; best: step {plateau.best_step}, validation '
+      f'perplexity {plateau.best_perplexity:.2f}'
+    )
+
+  def doing(self, batch: Mapping[str, Any]) -> str:
+    """Return what a step on a batch does: every length is compiled first."""
+    length = batch['tokens'].shape[1]
+    if length in self.compiled_lengths:
+      return 'steps'
+    self.compiled_lengths.add(length)
+    return 'compile'
+
+  def is_due(self, step: int) -> bool:
+    """Say whether validation follows a step."""
+    return step >= self.total_steps or step % self.eval_every == 0
+
+  def validate(
+    self,
+    state: TrainState,
+    statistics: Any,
+    between: Callable[[], None] = lambda: None,
+  ) -> float:
+    """Return the corpus perplexity of the validation split.
+
+    Args:
+      state: replicated.
+      statistics: of the features, replicated.
+      between: called before every batch; what it raises ends the validation.
+    """
+    scores = self.scorer.score(
+      parallel.local_copies(
+        {'params': state.params, 'statistics': statistics}, self.devices
+      ),
+      self.validation,
+      self.config.eval_batch_size,
+      between=between,
+      everywhere=True,
+    )
+    return perplexities(scores)['corpus']

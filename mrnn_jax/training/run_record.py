@@ -1,0 +1,111 @@
+"""What a training run is, and what it has reached: JSON of its checkpoints."""
+
+from collections.abc import Mapping
+import math
+import os
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from mrnn_jax.config import Config
+from mrnn_jax.data import datasets
+from mrnn_jax.data.vocabulary import Vocabulary
+from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime.errors import InputError
+
+
+class Plateau:
+  """What validation has shown: the best so far, and what follows from it."""
+
+  def __init__(self, config: Config, progress: Mapping[str, Any]):
+    """Start from what a checkpoint holds, {} for a new run."""
+    self._config = config
+    self.best_perplexity = progress.get('best_perplexity', math.inf)
+    self.best_step = progress.get('best_step', 0)
+    self.evaluations_since_best = progress.get('evaluations_since_best', 0)
+    self.finished = progress.get('finished', '')
+    self.validated_step = progress.get('validated_step', 0)
+
+  def update(self, step: int, perplexity: float) -> float:
+    """Take in a validation; return what to multiply the learning rate by."""
+    config = self._config
+    self.validated_step = step
+    if perplexity < self.best_perplexity:
+      self.best_perplexity, self.best_step = perplexity, step
+      self.evaluations_since_best = 0
+      return 1.0
+    self.evaluations_since_best += 1
+    if config.patience and self.evaluations_since_best >= config.patience:
+      self.finished = (
+        f'no better validation perplexity in {config.patience} validations'
+      )
+    decays = self.evaluations_since_best % config.decay_patience == 0
+    if config.schedule == 'plateau' and decays:
+      return config.decay_factor
+    return 1.0
+
+  def as_json(self) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    return {
+      'best_perplexity': self.best_perplexity,
+      'best_step': self.best_step,
+      'evaluations_since_best': self.evaluations_since_best,
+      'finished': self.finished,
+      'validated_step': self.validated_step,
+    }
+
+
+def describe(
+  config: Config, dataset: datasets.Dataset, vocabulary: Vocabulary
+) -> dict[str, Any]:
+  """Return what a checkpoint says of its model, as JSON values."""
+  remembered = config.remembered()
+  if config.data_dir:
+    # Also for tasks that start in another folder.
+    path = epath.Path(config.data_dir).expanduser()
+    remembered['data_dir'] = os.fspath(path.absolute())
+  return {
+    'config': config.fixed(),
+    'remembered': remembered,
+    'vocabulary': list(vocabulary.words),
+    'dataset': {
+      'name': dataset.name,
+      'fingerprint': dataset.fingerprint,
+      'feature_size': dataset.feature_size,
+      'encoder': dataset.metadata.get('encoder', ''),
+    },
+  }
+
+
+def check_description(
+  stored: Mapping[str, Any], wanted: Mapping[str, Any], workdir: str
+) -> None:
+  """Raise InputError where a workdir holds another run than is wanted."""
+  different = [
+    f'{name} is {wanted["config"].get(name)}, there {value}'
+    for name, value in stored['config'].items()
+    if wanted['config'].get(name) != value
+  ]
+  if stored['dataset'] != wanted['dataset']:
+    different += [
+      f'{name} of the dataset is {wanted["dataset"][name]}, there {value}'
+      for name, value in stored['dataset'].items()
+      if wanted['dataset'][name] != value
+    ]
+  if different:
+    raise InputError(
+      f'{workdir} holds another run ({"; ".join(different)}): give another '
+      '--workdir, or the settings of that run.'
+    )
+
+
+def check_shared(latest: int | None, workdir: str) -> None:
+  """Raise InputError where processes see different checkpoints."""
+  steps = parallel.gather(np.asarray(latest or 0, np.int32))
+  if len(set(steps.tolist())) > 1:
+    raise InputError(
+      f'the processes see different checkpoints in {workdir} (the latest: '
+      f'{", ".join(map(str, steps))}): put --workdir where all of them see the '
+      'same files.'
+    )

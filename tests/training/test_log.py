@@ -1,0 +1,222 @@
+"""What a training run tells of itself, and what it keeps."""
+
+import json
+import queue
+import re
+import types
+
+import pytest
+import tiny_run
+
+from mrnn_jax import config as config_lib
+from mrnn_jax import main, tasks
+from mrnn_jax.runtime import progress, stopping
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.training import log as log_lib
+from mrnn_jax.training import loop, profiling, run_times
+
+
+def read_summary(workdir):
+  return json.loads((workdir / run_times.SUMMARY_FILE).read_text())
+
+
+@pytest.fixture
+def level():
+  yield progress.set_level
+  progress.set_level('info')
+
+
+def test_a_run_tells_where_its_time_went(
+  tiny_data_dir, tmp_path, capsys, monkeypatch, level
+):
+  """Stopped within the steps that are profiled, and taken up again."""
+  config = tiny_run.config(
+    tmp_path, tiny_data_dir, profile_steps='3:6', num_epochs=2.0
+  )
+  calls = []
+
+  def requested():
+    calls.append(1)
+    return len(calls) == 6  # Validation after step 4 asks, too.
+
+  with monkeypatch.context() as patch:
+    patch.setattr(stopping, 'requested', requested)
+    with pytest.raises(stopping.Stopped):
+      tasks.run(config, set())
+  said = capsys.readouterr().out
+  assert re.search(r'steps 3 to \d are profiled in .*/profile: open', said)
+  reached = read_summary(tmp_path)[0]['last_step']
+  assert 3 <= reached < 6
+  level('warning')
+  tasks.run(config, set())
+  said = capsys.readouterr().out.splitlines()
+  assert len(list(tmp_path.glob('profile/**/*.trace.json.gz'))) == 2
+  assert said[0].startswith(f'steps {reached + 1} to 6 are profiled in ')
+  assert said[1].startswith('all 8 steps are taken; best: step ')
+  assert said[2].startswith(f'steps {reached + 1} to 8: ')
+  assert said[3].startswith('time: ')
+  assert len(said) == 4
+
+  first, second = read_summary(tmp_path)
+  assert first['end'] == f'stopped at step {reached}'
+  assert (second['first_step'], second['last_step']) == (reached + 1, 8)
+  assert second['seconds'].keys() == run_times.PHASES.keys()
+  assert sum(second['seconds'].values()) == pytest.approx(
+    second['total_seconds'], abs=0.01
+  )
+  for phase in ('compile', 'validation', 'steps', 'start'):
+    assert second['seconds'][phase] > 0
+  for values in (second, log_lib.read_log(tmp_path)[-2]):
+    p50, p90, p99 = (values[f'step_seconds_p{p}'] for p in (50, 90, 99))
+    assert 0 < p50 <= p90 <= p99
+
+
+def test_a_new_run_forgets_old_summaries(tmp_path):
+  for start, count in ((0, 1), (4, 2), (0, 1)):
+    run_times.write_summary(tmp_path, {'first_step': start + 1}, start)
+    assert len(read_summary(tmp_path)) == count
+  (tmp_path / run_times.SUMMARY_FILE).write_text('{"cut')
+  run_times.write_summary(tmp_path, {'first_step': 5}, 4)
+  assert read_summary(tmp_path) == [{'first_step': 5}]
+
+
+@pytest.fixture
+def time(monkeypatch):
+  """A clock that stands still until it is moved."""
+  now = types.SimpleNamespace(value=100.0)
+  monkeypatch.setattr(run_times.time, 'monotonic', lambda: now.value)
+
+  def move(seconds):
+    now.value += seconds
+
+  return move
+
+
+def test_every_moment_has_one_phase(time):
+  clock = run_times.Clock()
+  time(1)
+  clock.enter('steps')
+  time(2)
+  with clock.during('validation'):
+    time(4)
+    # As JAX tells of it, afterwards.
+    clock._on_event(run_times._BACKEND_COMPILE, 3.0)
+    with clock.during('data'):
+      time(8)
+  with clock.during('compile'):
+    time(16)
+    clock._on_event(run_times._BACKEND_COMPILE, 5.0)
+  assert clock.phase == 'steps'
+  seconds = clock.seconds()
+  assert sum(seconds.values()) == clock.total() == 31
+  assert {x: s for x, s in seconds.items() if s} == {
+    'start': 1,
+    'steps': 2,
+    'validation': 1,
+    'data': 8,
+    'compile': 19,
+  }
+
+
+def test_only_steps_count_as_steps(time):
+  clock = run_times.Clock()
+  clock.enter('steps')
+  times = run_times.StepTimes(clock)
+  for seconds, between in ((9, ''), (1, ''), (3, ''), (50, 'saving'), (5, '')):
+    if between:
+      with clock.during(between):
+        time(40)
+    time(seconds)
+    times.end()
+  assert times.percentiles() == {
+    'step_seconds_p50': 3,
+    'step_seconds_p90': 4.6,
+    'step_seconds_p99': 4.96,
+  }
+  assert times.percentiles() == {}
+  assert times.percentiles(all_steps=True)['step_seconds_p50'] == 3
+
+
+def test_a_sign_of_life_in_silence():
+  heard = queue.SimpleQueue()
+  with run_times.Heartbeat(lambda s: heard.put(s) or '', every=0.01):
+    first, second = heard.get(timeout=60), heard.get(timeout=60)
+  assert 0.01 <= first < second
+
+
+def test_no_sign_of_life_between_other_lines(time, tmp_path):
+  log = log_lib.Log(tmp_path, 0, 100, 10, 5)
+  beat = log._heartbeat
+  time(59)
+  log.validation(3, 9.0, 9.0)
+  assert beat.due() is None
+  time(61)
+  with log._clock.during('validation'):
+    line = beat.due()
+  assert line.endswith('validating (no other line for 1 min 1 s)')
+  assert beat.due() is None
+
+
+def test_a_run_without_steps_says_how_it_ended(tmp_path, capsys):
+  with log_lib.Log(tmp_path, 8, 8, 10, 5) as log:
+    log.close('all 8 steps are taken')
+  assert capsys.readouterr().out == 'all 8 steps are taken; 0 s\n'
+  assert not (tmp_path / run_times.SUMMARY_FILE).exists()
+
+
+def test_device_memory():
+  def device(**stats):
+    return types.SimpleNamespace(memory_stats=lambda: stats or None)
+
+  full = device(bytes_in_use=3_000_000, peak_bytes_in_use=5_000_000)
+  empty = device(bytes_in_use=1_000_000, peak_bytes_in_use=9_000_000)
+  assert run_times.device_memory([full, empty]) == {
+    'device_memory_mb': 3.0,
+    'device_memory_peak_mb': 9.0,
+  }
+  assert run_times.device_memory([device()]) == {}
+  assert run_times.device_memory([]) == {}
+
+
+@pytest.mark.parametrize('text', ['5', '7:5', '0:3', 'a:b', '-1:4', '3:', ':'])
+def test_bad_steps_to_profile(text):
+  with pytest.raises(InputError, match='for example --profile_steps=20:25'):
+    config_lib.Config(profile_steps=text)
+
+
+def test_steps_that_are_not_profiled(tmp_path, capsys):
+  with pytest.raises(InputError, match='only 4 steps'):
+    profiling.Profiler('5:6', tmp_path, 0, 4)
+  with (
+    profiling.Profiler('1:2', tmp_path, 2, 4) as profiler,
+    profiler.step(3, None),
+  ):
+    assert 'were taken before' in capsys.readouterr().out
+  with (
+    profiling.Profiler('3:4', tmp_path, 0, 4) as profiler,
+    profiler.step(1, None),
+  ):
+    pass
+  assert 'ended before step 3' in capsys.readouterr().out
+  assert not (tmp_path / profiling.FOLDER).exists()
+
+
+def test_deterministic_reaches_xla_in_time(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=d --xla_gpu_autotune_level=0')
+  with pytest.raises(RuntimeError, match='after a backend'):
+    loop.parallel.local_devices()
+    main.be_deterministic()
+  monkeypatch.setattr(
+    main.xla_bridge, 'backends_are_initialized', lambda: False
+  )
+  main.be_deterministic()
+  main.be_deterministic()
+  assert main.os.environ['XLA_FLAGS'].split() == [
+    '--xla_dump_to=d',
+    '--xla_gpu_autotune_level=0',
+    '--xla_gpu_deterministic_ops=true',
+    '--xla_gpu_exclude_nondeterministic_ops=true',
+  ]
+  monkeypatch.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops=false')
+  with pytest.raises(InputError, match='says the contrary'):
+    main.be_deterministic()

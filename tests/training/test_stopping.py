@@ -1,0 +1,163 @@
+"""A signal at any moment: what was reached is saved, and goes on from there."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_run
+
+from mrnn_jax import tasks
+from mrnn_jax.evaluation import matrix_store
+from mrnn_jax.ranking import ranker
+from mrnn_jax.runtime import checkpoint, stopping
+from mrnn_jax.training import loop
+
+
+def test_the_first_signal_raises():
+  with pytest.raises(stopping.Stopped), stopping.handled():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+  assert not stopping.requested()
+
+
+def test_a_deferred_signal_waits_until_the_end():
+  reached = False
+  with pytest.raises(stopping.Stopped), stopping.handled():
+    with stopping.deferred():
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert stopping.requested()
+      reached = True
+    pytest.fail('the signal was lost')
+  assert reached
+
+
+def test_handlers_are_put_back():
+  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  with stopping.handled():
+    pass
+  after = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  assert before == after
+
+
+def test_a_second_signal_exits_at_once():
+  # Work that never looks up, as the compiler is.
+  code = (
+    'from mrnn_jax import stopping\n'
+    'import time\n'
+    'with stopping.handled(), stopping.deferred():\n'
+    '  print("ready", flush=True)\n'
+    '  for _ in range(100): time.sleep(1)\n'
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', code],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  process.stdout.readline()
+  process.send_signal(signal.SIGTERM)
+  time.sleep(2 * stopping._SAME_REQUEST_SECONDS)
+  assert process.poll() is None
+  process.send_signal(signal.SIGTERM)
+  _, said = process.communicate(timeout=10)
+  assert process.returncode == stopping.UNFINISHED
+  assert said == 'stopped at once by a second signal.\n'
+
+
+@pytest.fixture(scope='module')
+def whole(tiny_data_dir, tmp_path_factory):
+  """The workdir of an uninterrupted run."""
+  workdir = tmp_path_factory.mktemp('whole')
+  tasks.run(tiny_run.config(workdir, tiny_data_dir), set())
+  return workdir
+
+
+@pytest.mark.parametrize(
+  ('where', 'call', 'saved'),
+  [
+    ((loop._Run, 'first_state'), 1, None),
+    ((loop.input_pipeline.TrainingBatches, 'batch'), 6, None),
+    ((loop._Run, 'validate'), 2, 8),
+    ((checkpoint.Checkpoints, 'save'), 1, 4),
+  ],
+  ids=['beginning', 'steps', 'validating', 'saving'],
+)
+def test_stopped_and_taken_up_is_uninterrupted(
+  tiny_data_dir, tmp_path, whole, monkeypatch, where, call, saved
+):
+  config = tiny_run.config(tmp_path, tiny_data_dir)
+  original, calls = getattr(*where), []
+
+  def with_signal(*args, **options):
+    calls.append(1)
+    if len(calls) == call:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return original(*args, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(*where, with_signal)
+    with pytest.raises(stopping.Stopped) as stopped, stopping.handled():
+      tasks.run(config, set())
+  step = checkpoint.Checkpoints(tmp_path).latest_step()
+  if step is None:
+    assert str(stopped.value) == 'no step was taken; begin again.'
+  else:
+    assert f'step {step} of 16 is saved' in str(stopped.value)
+  assert saved is None or step == saved
+  tasks.run(config, set())
+  assert tiny_run.last_state(tmp_path) == tiny_run.last_state(whole)
+
+
+def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  with checkpoints:
+    checkpoints.save(tiny_run.checkpoint(3), None)
+    assert checkpoints.latest_step() == 3
+    assert checkpoints.best_step() is None
+    checkpoints.save(tiny_run.checkpoint(4), 20.0)
+    checkpoints.save(tiny_run.checkpoint(5), None)
+    assert checkpoints.best_step() == 4
+
+
+def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
+  """Broken between a block and the word that it is there, and in a block."""
+  config = tiny_run.config(
+    tmp_path / 'broken', tiny_data_dir, task='retrieve', rank_image_block=5
+  )
+  left_alone = config.replace(workdir=str(tmp_path / 'whole'))
+  for workdir in (config.workdir, left_alone.workdir):
+    shutil.copytree(whole, workdir)
+  tasks.run(left_alone, set())
+
+  class Broken(BaseException):
+    pass
+
+  def break_at(call, owner, name):
+    original, calls = getattr(owner, name), []
+
+    def broken(*args, **options):
+      calls.append(1)
+      if len(calls) == call:
+        raise Broken
+      return original(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Broken):
+      patch.setattr(owner, name, broken)
+      tasks.run(config, set())
+
+  # The state is written once at the beginning, then after every block.
+  break_at(3, matrix_store.files, 'write_json')
+  break_at(2, ranker._Edges, 'log_probs')
+  tasks.run(config, set())
+  for name in (
+    'retrieval.jsonl',
+    'scores/test_images.npy',
+    'scores/test_images.json',
+    'scores/test_norm.npy',
+  ):
+    ends = [tmp_path / x / name for x in ('whole', 'broken')]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
