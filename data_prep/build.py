@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 import dataclasses
-import re
 import shlex
 import time
 
 from absl import flags
+from etils import epath
 import numpy as np
-import tensorflow_datasets as tfds
 
-from data_prep import beam_jobs, caption_features, checks, records
+from data_prep import checks, records
+from data_prep.build_config import FILE_FLAGS, SPLIT_FLAGS, BuildConfig
 from data_prep.readers import DATASETS, READERS, formats, raw_files
 from data_prep.scenes import dataset as scenes
+from data_prep.writing import beam_jobs
+from data_prep.writing.content import Content, digest_features, fingerprint
 from mrnn_jax.data import feature_files as features_lib
 from mrnn_jax.runtime import cli, errors
 
@@ -37,105 +39,6 @@ Without a split column, and without lists of names, validation and test images
 are cut by chance. Known as well: COCO's captions_*.json, Karpathy's
 dataset.json, TF-mRNN's lists of dictionaries in .npy, and Flickr8K's form.
 """
-
-# What describes a dataset from outside; scenes needs none of it.
-_FILE_FLAGS = (
-  'raw_dir',
-  'captions',
-  'format',
-  'features',
-  'feature_ids',
-  'encoder',
-)
-_SPLIT_FLAGS = (
-  'train_list',
-  'validation_list',
-  'test_list',
-  'validation_share',
-  'test_share',
-  'restval',
-)
-_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]{0,59}')
-_MIN_SCENES = 40
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildConfig:
-  """What the flags say, see ``define_flags``."""
-
-  dataset: str
-  raw_dir: str | None = None
-  captions: str | None = None
-  format: str | None = None
-  train_list: str | None = None
-  validation_list: str | None = None
-  test_list: str | None = None
-  features: str | None = None
-  feature_ids: str | None = None
-  encoder: str | None = None
-  validation_share: float | None = None
-  test_share: float | None = None
-  restval: bool = True
-  num_scenes: int | None = None
-  seed: int = 0
-  data_dir: str | None = None
-  overwrite: bool = False
-  beam_runner: str | None = None
-  beam_options: str | None = None
-
-  def __post_init__(self):
-    if not self.dataset:
-      raise errors.InputError(
-        f'Say what to build with --dataset: {", ".join(DATASETS)}, scenes or a'
-        ' name for your own data.'
-      )
-    if not _NAME.fullmatch(self.dataset):
-      raise errors.InputError(
-        f'--dataset={self.dataset} is no name for a dataset: take letters,'
-        ' digits and _, at most 60, a letter first.'
-      )
-    if self.format and self.format not in READERS:
-      raise errors.InputError(
-        f'--format={self.format} is not known: take one of'
-        f' {", ".join(READERS)}.'
-      )
-    for split in ('validation', 'test'):
-      share = getattr(self, f'{split}_share')
-      if share is not None and not 0 <= share < 1:
-        raise errors.InputError(
-          f'--{split}_share={share:g} is no share of the images: give a number'
-          ' like 0.1.'
-        )
-    beam_jobs.check(self.beam_runner, self.beam_options)
-    if self.dataset == 'scenes':
-      flags_of_files = [*_FILE_FLAGS, *_SPLIT_FLAGS[:-1], 'beam_runner']
-      given = [name for name in flags_of_files if getattr(self, name)]
-      if given:
-        raise errors.InputError(
-          f'--dataset=scenes draws its own data: leave out --{given[0]}, or'
-          ' name another dataset.'
-        )
-      if self.num_scenes is not None and self.num_scenes < _MIN_SCENES:
-        raise errors.InputError(
-          f'--num_scenes={self.num_scenes} is too few for three splits: take'
-          f' at least {_MIN_SCENES}.'
-        )
-      return
-    if self.num_scenes is not None:
-      raise errors.InputError(
-        f'--num_scenes is for --dataset=scenes alone: leave it out, since'
-        f' {self.dataset} has the images of its files.'
-      )
-    if not self.features:
-      raise errors.InputError(
-        f'{self.dataset} needs the features of its images: give their file'
-        ' with --features (python -m data_prep.extract makes one from photos).'
-      )
-
-  @property
-  def root(self) -> str:
-    """TFDS's data directory."""
-    return self.data_dir or tfds.core.constants.DATA_DIR
 
 
 def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
@@ -230,8 +133,8 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   )
   return {
     'What to build': ['dataset'],
-    'Captions and features (any dataset but scenes)': list(_FILE_FLAGS),
-    'Splits (any dataset but scenes)': list(_SPLIT_FLAGS),
+    'Captions and features (any dataset but scenes)': list(FILE_FLAGS),
+    'Splits (any dataset but scenes)': list(SPLIT_FLAGS),
     'Scenes and chance': ['num_scenes', 'seed'],
     'Where to write': ['data_dir', 'overwrite'],
     'Who writes (any dataset but scenes)': ['beam_runner', 'beam_options'],
@@ -259,7 +162,7 @@ def build(config: BuildConfig):
   print(f'Next: {_next_command(config)}')
 
 
-def _build_from_files(config: BuildConfig):
+def _build_from_files(config: BuildConfig) -> tuple[epath.Path, bool]:
   """Return the dataset's path and whether it had to be written."""
   names = [field.name for field in dataclasses.fields(raw_files.RawFiles)]
   given = raw_files.RawFiles(**{name: getattr(config, name) for name in names})
@@ -275,20 +178,14 @@ def _build_from_files(config: BuildConfig):
   except errors.InputError as error:
     raise errors.InputError(checked.explain(str(error))) from error
   checked = _check_features(checked, raw, table)
-  digest = caption_features.digest_features(checked, table)
-  fingerprint = caption_features.fingerprint(
-    checked, raw.seed, table.encoder, digest
-  )
-  if caption_features.is_there(
-    config.root, config.dataset, fingerprint, config.overwrite
-  ):
-    path = caption_features.dataset_path(config.root, config.dataset)
-    return path, False
-  content = caption_features.Content(
-    config.dataset, checked, table, fingerprint
-  )
-  engine = _engine(config)
-  return caption_features.write(content, config.root, engine), True
+  from data_prep.writing import dataset  # Late: TFDS is slow to import.
+
+  digest = digest_features(checked, table)
+  wanted = fingerprint(checked, raw.seed, table.encoder, digest)
+  if dataset.is_there(config.root, config.dataset, wanted, config.overwrite):
+    return dataset.dataset_path(config.root, config.dataset), False
+  content = Content(config.dataset, checked, table, wanted)
+  return dataset.write(content, config.root, _engine(config)), True
 
 
 def _check_features(
@@ -329,9 +226,10 @@ def _declare_encoder(
   table.encoder = dataclasses.replace(table.encoder, name=config.encoder)
 
 
-def _build_scenes(config: BuildConfig):
+def _build_scenes(config: BuildConfig) -> tuple[epath.Path, bool]:
   """Return the dataset's path and whether it had to be written."""
-  # Here, so that whoever brings features need not wait for JAX to start.
+  # Late: both are slow to import, JAX is for encoding alone.
+  from data_prep.writing import dataset
   from mrnn_jax import encoders
   from mrnn_jax.encoders import encode
 
@@ -341,16 +239,14 @@ def _build_scenes(config: BuildConfig):
   checked.refuse()
   network = encoders.load(encoders.DEFAULT)
   # Known before anything is drawn or encoded, both of which take a while.
-  fingerprint = caption_features.fingerprint(
+  wanted = fingerprint(
     checked,
     config.seed,
     encode.describe(network, 'squash'),
     f'pictures {scenes.VERSION}',
   )
-  if caption_features.is_there(
-    config.root, 'scenes', fingerprint, config.overwrite
-  ):
-    return caption_features.dataset_path(config.root, 'scenes'), False
+  if dataset.is_there(config.root, 'scenes', wanted, config.overwrite):
+    return dataset.dataset_path(config.root, 'scenes'), False
   folder = scenes.save_pictures(made.scenes, config.root, config.seed)
   pictures = scenes.find_pictures(folder, made.scenes)
   encoded = encode.encode_photos(pictures, network, 'squash')
@@ -361,8 +257,8 @@ def _build_scenes(config: BuildConfig):
     encoded.encoder,
   )
   checked = _check_features(checked, made.raw, table)
-  content = caption_features.Content('scenes', checked, table, fingerprint)
-  return caption_features.write(content, config.root), True
+  content = Content('scenes', checked, table, wanted)
+  return dataset.write(content, config.root), True
 
 
 def _next_command(config: BuildConfig) -> str:
@@ -383,14 +279,12 @@ def run(argv: Sequence[str] | None = None) -> None:
   Args:
     argv: the command line; ``sys.argv`` by default.
   """
-  values = flags.FlagValues()
-  groups = define_flags(values)
-
-  def main():
-    build(BuildConfig(**{name: values[name].value for name in values}))
-
-  cli.run(
-    main, USAGE, groups, argv, values, 'nothing was written; begin again.'
+  cli.run_with_flags(
+    lambda **values: build(BuildConfig(**values)),
+    define_flags,
+    USAGE,
+    argv,
+    'nothing was written; begin again.',
   )
 
 

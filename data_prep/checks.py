@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 
 from data_prep import records
+from mrnn_jax.data import datasets, image_names, vocabulary
 from mrnn_jax.data import feature_files as features_lib
-from mrnn_jax.data import image_names, vocabulary
 from mrnn_jax.runtime import errors
 
 
@@ -87,7 +87,7 @@ def check_captions(name: str, raw: records.RawDataset) -> Checked:
     has no caption with a word in it.
   """
   named = dict(raw.splits)
-  for split in records.SPLITS:
+  for split in datasets.SPLITS:
     named.setdefault(split, [])
   faults = _check_splits(named)
   oddities = list(raw.oddities)
@@ -184,7 +184,7 @@ def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
   """Find empty splits, and images that stand in two of them."""
   faults = []
   owner: dict[str, str] = {}
-  for split in records.SPLITS:
+  for split in datasets.SPLITS:
     if not splits[split]:
       remedy = f'give a list of images with --{split}_list'
       faults.append(Fault(f'The {split} split is empty', remedy))

@@ -11,7 +11,7 @@ import time
 from absl import flags
 import numpy as np
 
-from data_prep import feature_parts
+from data_prep.writing import feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos
@@ -192,13 +192,12 @@ def run(argv: Sequence[str] | None = None) -> None:
   Args:
     argv: the command line; ``sys.argv`` by default.
   """
-  values = flags.FlagValues()
-  groups = define_flags(values)
-
-  def main():
-    extract(ExtractConfig(**{name: values[name].value for name in values}))
-
-  cli.run(main, USAGE, groups, argv, values)
+  cli.run_with_flags(
+    lambda **values: extract(ExtractConfig(**values)),
+    define_flags,
+    USAGE,
+    argv,
+  )
 
 
 if __name__ == '__main__':

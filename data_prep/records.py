@@ -5,8 +5,6 @@ import dataclasses
 
 from mrnn_jax.data import image_names
 
-SPLITS = ('train', 'validation', 'test')
-
 
 @dataclasses.dataclass(frozen=True)
 class Record:

@@ -1,10 +1,18 @@
-"""m-RNN (Mao et al. 2014): write captions, rank sentences and images."""
+"""m-RNN (Mao et al. 2014): write captions, rank sentences and images.
+
+``load`` gives a trained model; ``Ranker`` ranks with a model of one's own.
+What is named here is imported when it is first asked for, so that a part can
+be used without the rest.
+"""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+  from mrnn_jax.ranking.ranker import Ranker
   from mrnn_jax.trained import TrainedModel
+
+__all__ = ['PRETRAINED', 'Ranker', 'TrainedModel', 'load']
 
 PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained', 'model.npz')
 
@@ -19,7 +27,23 @@ def load(path: str = PRETRAINED) -> 'TrainedModel':
   Raises:
     InputError: there is no model.
   """
-  # Here, so that the parts can be imported without the rest.
   from mrnn_jax.trained import TrainedModel
 
   return TrainedModel.load(path)
+
+
+def __getattr__(name: str) -> Any:
+  """Import what is named above, when it is asked for (PEP 562)."""
+  if name == 'Ranker':
+    from mrnn_jax.ranking.ranker import Ranker
+
+    return Ranker
+  if name == 'TrainedModel':
+    from mrnn_jax.trained import TrainedModel
+
+    return TrainedModel
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

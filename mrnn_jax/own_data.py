@@ -44,7 +44,7 @@ def rank(model: TrainedModel, config: Config) -> None:
   model.check_ranks()
   sentences = read_sentences(config.sentences)
   image_ids, features = load_images(model, config)
-  K = min(config.norm_images, len(model.norm_features))
+  K = model.num_norm_images(config.norm_images)
   with Progress('ranking', 'thousandths') as progress:
     ranking = model.rank(
       features,

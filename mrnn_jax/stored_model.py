@@ -1,6 +1,6 @@
 """What makes a trained model: a workdir's best checkpoint, or one file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import io
 import json
@@ -24,9 +24,7 @@ class StoredModel:
   """What makes a trained model.
 
   Attributes:
-    description: 'config' (its fixed fields), 'remembered' (fields that were
-      chosen with it), 'vocabulary' (words by id), 'dataset' (what it was
-      trained on) and 'step'.
+    description: what ``describe`` returns, with 'step'.
     variables: 'params' and 'statistics', float32.
     norm_features: [K, D] features of training images, to estimate P(w) from.
   """
@@ -34,6 +32,31 @@ class StoredModel:
   description: Mapping[str, Any]
   variables: Mapping[str, Any]
   norm_features: np.ndarray
+
+
+def describe(
+  config: Mapping[str, Any],
+  remembered: Mapping[str, Any],
+  words: Sequence[str],
+  dataset: Mapping[str, Any],
+  **more: Any,
+) -> dict[str, Any]:
+  """Return a description, as JSON values: of a checkpoint, or of a file.
+
+  Args:
+    config: ``Config.fixed()``.
+    remembered: ``Config.remembered()``, or what of it holds elsewhere too.
+    words: by id.
+    dataset: what it was trained on: name, fingerprint, feature_size, encoder.
+    **more: 'step', where the place of the description does not tell it.
+  """
+  return {
+    'config': dict(config),
+    'remembered': dict(remembered),
+    'vocabulary': list(words),
+    'dataset': dict(dataset),
+    **more,
+  }
 
 
 def write(path: epath.PathLike, stored: StoredModel) -> None:

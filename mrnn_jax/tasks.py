@@ -9,7 +9,7 @@ import numpy as np
 
 from mrnn_jax import PRETRAINED, own_data, stored_model
 from mrnn_jax import config as config_lib
-from mrnn_jax.config import Config
+from mrnn_jax.config import Config, Given
 from mrnn_jax.data import datasets
 from mrnn_jax.evaluation import captions
 from mrnn_jax.evaluation import evaluate as evaluate_lib
@@ -23,65 +23,65 @@ from mrnn_jax.trained import TrainedModel
 from mrnn_jax.training import loop as train_lib
 
 
-def run(config: Config, names_given: set[str]) -> None:
-  """Run the task of a configuration.
-
-  Args:
-    config: from the command line.
-    names_given: flags that the user gave: where a workdir holds a run, they
-      must agree with it, and the others are taken from there.
+def run(given: Given) -> None:
+  """Run the task that is asked for.
 
   Several processes share all that a model computes; a page or a model's file
   the first one makes while the others wait.
+
+  Args:
+    given: where a workdir holds a run, it must agree with it, and the rest is
+      taken from there.
   """
-  config = resolve(config, names_given)
-  first = parallel.is_first()
-  if not first and config.task not in SHARED:
+  config = resolve(given)
+  task, first = config_lib.TASKS[config.task], parallel.is_first()
+  if not first and not task.shared:
     return
   with contextlib.ExitStack() as stack:
-    if first and config.task in WRITES_WORKDIR and not own_data.given(config):
+    if first and task.writes_workdir and not own_data.given(config):
       stack.enter_context(workdir_lock.hold(config.workdir, config.task))
-    TASKS[config.task](config)
+    FUNCTIONS[config.task](config)
 
 
-def resolve(config: Config, names_given: set[str]) -> Config:
+def resolve(given: Given) -> Config:
   """Fill in the default workdir, and the settings of the model that is there.
 
   Photos and features of one's own go to the pretrained model where neither
   --workdir nor --model_file names another.
   """
-  own = own_data.given(config) or (config.task == 'score' and config.features)
-  if own and not config.workdir and not config.model_file:
-    config = config.replace(model_file=PRETRAINED)
-  if not config.workdir:
-    config = config.replace(
-      workdir=str(epath.Path('runs') / config.dataset / config.model)
-    )
-  if config.model_file:
-    source = config.model_file
+  own = given.get('photos') or given.get('features')
+  named = given.get('workdir') or given.get('model_file')
+  if own and not named and given.get('task') != 'report':
+    given = given.adding(model_file=PRETRAINED)
+  if not given.get('workdir'):
+    folder = epath.Path('runs') / given.get('dataset') / given.get('model')
+    given = given.adding(workdir=str(folder))
+  if source := given.get('model_file'):
     description = stored_model.read(source).description
   else:
-    source = config.workdir
+    source = given.get('workdir')
     with checkpoint_lib.Checkpoints(source) as checkpoints:
       latest = checkpoints.latest_step()
       if latest is None:
-        return config
+        return config_lib.complete(given)
       description, _ = checkpoints.describe(latest)
-  complete = config_lib.with_stored(config, description, names_given, source)
+  config = config_lib.complete(given, description, source)
   taken = [
     f'--{name}={value}'
-    for name, value in complete.remembered().items()
-    if value != getattr(config, name)
+    for name, value in config.remembered().items()
+    if value != given.get(name)
+    and config.task in config_lib.FIELDS[name].metadata['tasks']
   ]
-  if taken and config.task in WRITES_WORKDIR and parallel.is_first():
+  writes = config_lib.TASKS[config.task].writes_workdir
+  if taken and writes and parallel.is_first():
     print(f'note: as in {source}: {" ".join(taken)}', file=sys.stderr)
-  return complete
+  return config
 
 
 def _load(config: Config) -> TrainedModel:
   path = config.model_file or config.workdir
   model = TrainedModel.load(path, parallel.local_devices(config.num_devices))
-  if config.task in SHARED:
+  if config_lib.TASKS[config.task].shared:
     identity = np.frombuffer(bytes.fromhex(model.identity()), np.uint8)
     if len(np.unique(parallel.gather(identity), axis=0)) > 1:
       raise InputError(
@@ -101,14 +101,7 @@ def _open(config: Config) -> tuple[TrainedModel, datasets.Dataset]:
 
 def _within_norm_images(model: TrainedModel, config: Config) -> Config:
   """Take as many training images as there are, where fewer than K are."""
-  there = len(model.norm_features)
-  if config.norm_images > there and model.model.use_image:
-    print(
-      f'note: the model carries {there} training images to estimate P(w) from, '
-      f'fewer than --norm_images={config.norm_images}: all are taken.'
-    )
-    return config.replace(norm_images=there)
-  return config
+  return config.replace(norm_images=model.num_norm_images(config.norm_images))
 
 
 def evaluate(config: Config) -> None:
@@ -181,11 +174,13 @@ def score(config: Config) -> None:
 def export(config: Config) -> None:
   """Write the workdir's best model to one file."""
   path = epath.Path(config.output or epath.Path(config.workdir) / 'model.npz')
-  _load(config).save(path, config.norm_images)
+  model = _load(config)
+  model.save(path, model.num_norm_images(config.norm_images))
   print(f'wrote {path} ({path.stat().length / 1e6:.1f} MB)')
 
 
-TASKS: dict[str, Callable[[Config], None]] = {
+# What is to be known of each without running it: ``config.TASKS``.
+FUNCTIONS: dict[str, Callable[[Config], None]] = {
   'train_and_evaluate': train_and_evaluate,
   'train': train_lib.train,
   'evaluate': evaluate,
@@ -193,16 +188,6 @@ TASKS: dict[str, Callable[[Config], None]] = {
   'retrieve': retrieve,
   'rank': rank,
   'score': score,
-  'export': export,
   'report': write_page,
-}
-# All processes take part.
-SHARED = set(TASKS) - {'export', 'report'}
-# One run at a time.
-WRITES_WORKDIR = {
-  'train_and_evaluate',
-  'train',
-  'evaluate',
-  'caption',
-  'retrieve',
+  'export': export,
 }

@@ -19,16 +19,16 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import stored_model
+from mrnn_jax import models, stored_model
+from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.ranking.best_items import Ranking
 from mrnn_jax.ranking.ranker import Progress, Ranker
 from mrnn_jax.runtime import parallel
-from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   from mrnn_jax.data import datasets
@@ -53,8 +53,8 @@ class TrainedModel:
     devices: where to run.
   """
 
-  model: model_lib.MRNN
-  variables: model_lib.Variables
+  model: models.Model
+  variables: models.Variables
   vocabulary: Vocabulary
   norm_features: np.ndarray
   config: config_lib.Config
@@ -78,13 +78,11 @@ class TrainedModel:
     path = epath.Path(path).expanduser()
     stored = stored_model.read(path)
     description = stored.description
-    config = config_lib.with_stored(
-      config_lib.Config(), description, set(), str(path)
-    )
+    config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
     feature_size = description['dataset']['feature_size']
     return cls(
-      model=model_lib.create_model(
+      model=models.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()
       ),
       variables=stored.variables,
@@ -106,13 +104,13 @@ class TrainedModel:
     """
     remembered = self.config.remembered()
     del remembered['data_dir']  # Of this machine alone.
-    description = {
-      'config': self.config.fixed(),
-      'remembered': remembered,
-      'vocabulary': list(self.vocabulary.words),
-      'dataset': self.dataset,
-      'step': self.step,
-    }
+    description = stored_model.describe(
+      self.config.fixed(),
+      remembered,
+      self.vocabulary.words,
+      self.dataset,
+      step=self.step,
+    )
     stored = stored_model.StoredModel(
       description, self.variables, self.norm_features[:norm_images]
     )
@@ -147,7 +145,7 @@ class TrainedModel:
       **{name: value for name, value in given.items() if value is not None}
     )
     decoded = self.generate(
-      self.check_features(features), generate_lib.decode_options(config)
+      self.check_features(features), decode_options(config)
     )
     return [
       ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
@@ -172,25 +170,9 @@ class TrainedModel:
       InputError: none can be read, or the encoder is not one of ours.
     """
     # Here, as many have features and no photos.
-    from mrnn_jax import encoders
     from mrnn_jax.encoders import encode
-    from mrnn_jax.encoders import photos as photos_lib
 
-    name, resize = encode.parse_description(self.encoder_name)
-    if name not in encoders.ENCODERS:
-      raise InputError(
-        f'the model was trained on features of {self.encoder_name!r}, which '
-        'this program cannot make: give them by --features=FILE.'
-      )
-    network = encoders.load(name, weights or None)
-    encoded = encode.encode_photos(photos_lib.find_all(photos), network, resize)
-    for photo, reason in encoded.unreadable if parallel.is_first() else ():
-      print(
-        f'note: {printable(photo)} cannot be read: {printable(reason)}',
-        file=sys.stderr,
-      )
-    if not encoded.ids:
-      raise InputError(f'none of the photos of {photos} can be read.')
+    encoded = encode.encode_alike(self.encoder_name, photos, weights)
     self.check_encoder(vars(encoded.encoder), photos)
     return encoded.ids, self.check_features(encoded.features)
 
@@ -244,7 +226,7 @@ class TrainedModel:
     features = self.check_features(features)
     tokens = [self.encode(sentence) for sentence in sentences]
     if norm_images is None:
-      norm_images = min(300, len(self.norm_features))
+      norm_images = self.num_norm_images()
     drawn = self.drawn_features(norm_images)
     total = len(drawn) + len(features)
 
@@ -262,6 +244,23 @@ class TrainedModel:
       )
     told = part(len(drawn), len(features))
     return ranker.rank(tokens, features, normalizer, top, told, everywhere)
+
+  def num_norm_images(self, wanted: int | None = None) -> int:
+    """Return K, the training images to estimate P(w) from (section 6).
+
+    Where the model carries fewer than are wanted, all are taken, with a note.
+    None: the usual number, or all there are.
+    """
+    there = len(self.norm_features)
+    if wanted is None:
+      return min(config_lib.FIELDS['norm_images'].default, there)
+    if wanted > there and self.model.sees_images and parallel.is_first():
+      print(
+        f'note: the model carries {there} training images for P(w), fewer than '
+        f'--norm_images={wanted}: all are taken.',
+        file=sys.stderr,
+      )
+    return min(wanted, there)
 
   def drawn_features(self, norm_images: int) -> np.ndarray:
     """Return [K, D] features of K training images drawn by seed.
@@ -346,9 +345,9 @@ class TrainedModel:
 
   def check_ranks(self) -> None:
     """Raise InputError where the model has no image part to rank with."""
-    if not self.model.use_image:
+    if not self.model.sees_images:
       raise InputError(
-        'a model that does not see the image (--model=rnn-base) cannot rank '
+        'a model that does not see the image (such as rnn-base) cannot rank '
         'images or sentences: name a workdir with an m-RNN.'
       )
 

@@ -22,9 +22,8 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 if not flags.FLAGS.is_parsed():
   flags.FLAGS(['tests'], known_only=True)
 
-from mrnn_jax import config, stored_model
+from mrnn_jax import config, models, stored_model
 from mrnn_jax.data import datasets, vocabulary
-from mrnn_jax.models import mrnn
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -107,7 +106,7 @@ def write_toy_model():
     fixed = config.Config(
       dataset='custom', embedding_size=4, recurrent_size=5, multimodal_size=7
     ).fixed()
-    network = mrnn.create_model('m-rnn', len(vocab), feature_size, fixed)
+    network = models.create_model('m-rnn', len(vocab), feature_size, fixed)
     stored = stored_model.StoredModel(
       description={
         'config': fixed,
@@ -119,7 +118,7 @@ def write_toy_model():
         },
         'step': 3,
       },
-      variables=mrnn.init_variables(network, jax.random.key(0)),
+      variables=models.init_variables(network, jax.random.key(0)),
       norm_features=np.random.default_rng(5).normal(size=(4, feature_size)),
     )
     stored_model.write(path, stored)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_prep import build
-from mrnn_jax import config as config_lib
 from mrnn_jax import tasks, trained
+from mrnn_jax.config import Given
 from mrnn_jax.reports import tables
 from mrnn_jax.runtime import checkpoint
 from mrnn_jax.runtime.errors import InputError
@@ -97,10 +97,9 @@ def data_dir(tmp_path_factory, record_maker):
 
 
 def run(workdir, data_dir, **changes):
-  """Run a task; the changes to ``OPTIONS`` are the flags that were given."""
+  """Run a task with ``OPTIONS`` and changes to them."""
   options = {**OPTIONS, 'workdir': str(workdir), 'data_dir': str(data_dir)}
-  config = config_lib.Config(**{**options, **changes})
-  tasks.run(config, set(changes))
+  tasks.run(Given({**options, **changes}))
 
 
 @pytest.fixture(scope='module')
@@ -186,10 +185,8 @@ def test_everything_is_written(workdir):
 def test_the_page_of_a_workdir(workdir, data_dir):
   assert (workdir / 'recall_curve.csv').stat().st_size > 0
   assert (workdir / 'recall_curve.png').stat().st_size > 0
-  config = config_lib.Config(
-    task='report', workdir=str(workdir), data_dir=data_dir
-  )
-  tasks.run(config, {'task', 'workdir', 'data_dir'})
+  values = {'task': 'report', 'workdir': str(workdir), 'data_dir': data_dir}
+  tasks.run(Given(values))
   text = (workdir / 'report.html').read_text()
   for image in range(12):
     assert f'"id":"test_{image:04d}.jpg"' in text
@@ -200,15 +197,15 @@ def test_the_page_of_a_workdir(workdir, data_dir):
 
 
 def test_a_workdir_alone_is_enough(workdir):
-  config = config_lib.Config(
-    workdir=str(workdir),
-    task='caption',
-    split='validation',
-    beam_size=4,
-    nbest=2,
-    prefix='the dog',
-  )
-  tasks.run(config, {'task', 'split', 'beam_size', 'nbest', 'prefix'})
+  values = {
+    'workdir': str(workdir),
+    'task': 'caption',
+    'split': 'validation',
+    'beam_size': 4,
+    'nbest': 2,
+    'prefix': 'the dog',
+  }
+  tasks.run(Given(values))
   lines = read_lines(workdir / 'captions_validation.jsonl')
   assert all(line['caption'].startswith('the dog') for line in lines)
   assert all(len(line['nbest']) == 2 for line in lines)
@@ -259,7 +256,7 @@ def test_scores_are_not_computed_twice(workdir, data_dir, capsys, fewer):
 
 def test_fewer_training_images_than_asked_for(workdir, data_dir, capsys):
   run(workdir, data_dir, task='retrieve', norm_images=300)
-  assert 'carries 40 training images' in capsys.readouterr().out
+  assert 'carries 40 training images' in capsys.readouterr().err
 
 
 def test_captions_by_consensus(workdir, data_dir):

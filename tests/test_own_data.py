@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from mrnn_jax import config as config_lib
 from mrnn_jax import tasks
+from mrnn_jax.config import Given
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime.errors import InputError
 
@@ -32,12 +32,9 @@ def folder(tmp_path_factory, write_toy_model):
 
 
 def run(folder, **changes):
-  config = config_lib.Config(
-    model_file=str(folder / 'model.npz'),
-    features=str(folder / changes.pop('file', 'features.npz')),
-    **changes,
-  )
-  tasks.run(config, set())
+  features = str(folder / changes.pop('file', 'features.npz'))
+  model_file = str(folder / 'model.npz')
+  tasks.run(Given({'model_file': model_file, 'features': features, **changes}))
 
 
 def read_lines(path):
@@ -129,10 +126,12 @@ def test_bad_sentence_files(folder, tmp_path, text, message):
 
 
 def test_the_model_cannot_encode_photos_of_an_unknown_encoder(folder, tmp_path):
-  config = config_lib.Config(
-    task='caption',
-    model_file=str(folder / 'model.npz'),
-    photos=str(tmp_path),
+  given = Given(
+    {
+      'task': 'caption',
+      'model_file': str(folder / 'model.npz'),
+      'photos': str(tmp_path),
+    }
   )
   with pytest.raises(InputError, match='toynet.*give them by --features'):
-    tasks.run(config, set())
+    tasks.run(given)

@@ -9,15 +9,13 @@ from PIL import Image
 import pytest
 
 from data_prep import build, extract
-from mrnn_jax import PRETRAINED, tasks
-from mrnn_jax import config as config_lib
+from mrnn_jax import PRETRAINED, config, tasks
 from mrnn_jax.config import flags as config_flags
 from mrnn_jax.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 PROGRAMS = {
-  'mrnn_jax.main': (config_flags.define_flags, config_lib.Config),
   'data_prep.build': (build.define_flags, build.BuildConfig),
   'data_prep.extract': (extract.define_flags, extract.ExtractConfig),
 }
@@ -45,7 +43,7 @@ def test_python_example(photos, monkeypatch, capsys):
 
 def test_own_photos_need_nothing_else(photos, monkeypatch, capsys):
   monkeypatch.chdir(photos.parent)
-  tasks.run(config_lib.Config(task='caption', photos='photos'), {'photos'})
+  tasks.run(config.Given({'task': 'caption', 'photos': 'photos'}))
   out = capsys.readouterr().out.splitlines()
   assert [line.split()[0] for line in out[1:]] == ['grass.jpg', 'sky.jpg']
   assert not (photos.parent / 'runs').exists()
@@ -65,10 +63,15 @@ def _commands():
 def _check(command):
   """Read a command's flags, and those of its flag file, as its program does."""
   words = shlex.split(command, comments=True)
+  values = flags.FlagValues()
+  if words[2] == 'mrnn_jax.main':
+    config_flags.define_flags(values)
+    assert len(values(words[2:])) == 1
+    config.complete(config_flags.read(values, words[2:]))
+    return
   if words[2] not in PROGRAMS:
     pytest.skip('no flags of absl')
   define_flags, make_config = PROGRAMS[words[2]]
-  values = flags.FlagValues()
   define_flags(values)
   assert len(values(words[2:])) == 1
   make_config(**{name: values[name].value for name in values})
@@ -88,6 +91,8 @@ def test_commands_have_flags_that_exist(command, monkeypatch):
     '--nbest=many',
     '--nbest=0',
     '--flagfile=none.flags',
+    '--task=evaluate --shard=0/4',
+    '--top_k=5',
     'caption',
   ],
 )

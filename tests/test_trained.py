@@ -7,10 +7,9 @@ import pytest
 
 import mrnn_jax
 from mrnn_jax import config as config_lib
-from mrnn_jax import trained
+from mrnn_jax import models, trained
 from mrnn_jax.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from mrnn_jax.decoding.options import DecodeOptions
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
@@ -26,11 +25,11 @@ def model():
   config = config_lib.Config(
     embedding_size=4, recurrent_size=5, multimodal_size=7
   )
-  network = model_lib.create_model('m-rnn', len(vocabulary), D, config.fixed())
+  network = models.create_model('m-rnn', len(vocabulary), D, config.fixed())
   rng = np.random.default_rng(0)
   return trained.TrainedModel(
     model=network,
-    variables=model_lib.init_variables(network, jax.random.key(3)),
+    variables=models.init_variables(network, jax.random.key(3)),
     vocabulary=vocabulary,
     norm_features=rng.normal(size=(9, D)).astype(np.float32),
     config=config,

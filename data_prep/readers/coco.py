@@ -11,7 +11,8 @@ from etils import epath
 
 from data_prep import records
 from data_prep.readers import gather, raw_files, splits
-from mrnn_jax.runtime import bounded_files, errors, messages
+from mrnn_jax.data import image_names
+from mrnn_jax.runtime import errors, json_files, messages
 
 USUAL = ('captions_*.json',)
 
@@ -31,11 +32,11 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
 
 def _read_file(path: epath.Path, gatherer: gather.Gatherer):
   """Gather the captions of one file, each image's in the file's order."""
-  content = bounded_files.read_json(path)
+  content = json_files.read_object(path)
   split = splits.of_file(path.name)
   names = {}
   for where, image in _objects(path, content, 'images'):
-    names[_id(image, 'id', where)] = gather.as_name(
+    names[_id(image, 'id', where)] = image_names.as_name(
       image.get('file_name'), where
     )
   captioned = set()

@@ -8,7 +8,7 @@ import re
 
 from data_prep import records
 from data_prep.readers import gather, raw_files, splits
-from mrnn_jax.data import image_names
+from mrnn_jax.data import datasets, image_names
 from mrnn_jax.runtime import bounded_files, errors, messages
 
 USUAL = ('captions.token', 'captions.txt')
@@ -73,7 +73,7 @@ def _read(name: str, raw: raw_files.RawFiles) -> records.RawDataset:
   path = raw.find('captions', _TOKEN_FILES[name])
   captions, oddities = parse_captions(bounded_files.read_text(path), str(path))
   listed = {}
-  for split in records.SPLITS:
+  for split in datasets.SPLITS:
     usual = _LISTS[name][split] + raw_files.COMMON_LISTS[split]
     names = bounded_files.read_list(raw.find(f'{split}_list', usual))
     names, repeated = raw_files.drop_repeated(split, names)
@@ -114,7 +114,7 @@ def parse_captions(
         f' {messages.shorten(line)}: correct the line or the file given.'
       )
     where = f'{source}:{number}'
-    name, index = gather.as_name(match[1], where), match[2]
+    name, index = image_names.as_name(match[1], where), match[2]
     gather.check_length(caption, where)
     image_id = spelled.setdefault(image_names.image_key(name), name)
     if image_id != name:

@@ -1,7 +1,6 @@
 """Which reader a dataset needs: by its name, or by what its files look like."""
 
 import fnmatch
-import json
 import re
 
 from etils import epath
@@ -16,7 +15,7 @@ from data_prep.readers import (
   raw_files,
   table_file,
 )
-from mrnn_jax.runtime import errors, messages
+from mrnn_jax.runtime import bounded_files, errors, json_files, messages
 
 # In this order: a folder of COCO may hold Karpathy's file as well.
 _USUAL = {
@@ -104,9 +103,10 @@ def recognise(path: epath.Path) -> str | None:
 def _kind_of_json(head: str, line: str) -> str | None:
   """Tell the kinds of JSON apart by what stands in the beginning."""
   try:
-    if 'image_id' in json.loads(line):
+    value = json_files.parse(line)
+    if isinstance(value, dict) and 'image_id' in value:
       return 'jsonl'
-  except (ValueError, RecursionError):
+  except json_files.NotJsonError:
     pass  # One object over many lines, or on one that is longer.
   if '"sentences"' in head or '"sentids"' in head:
     return 'karpathy'
@@ -126,10 +126,5 @@ def _by_name(name: str) -> str | None:
 
 def _head(path: epath.Path) -> str:
   """Return the beginning of a file as text, whatever it is."""
-  try:
-    with path.open('rb') as file:
-      return file.read(_HEAD_BYTES).decode('utf-8', 'replace')
-  except OSError as error:
-    raise errors.InputError(
-      f'Cannot read {path} ({error.strerror or error}): check the path.'
-    ) from error
+  head = bounded_files.read_head(path, _HEAD_BYTES)
+  return head.decode('utf-8', 'replace')

@@ -15,7 +15,7 @@ from etils import epath
 
 from data_prep import records
 from data_prep.readers import gather, raw_files
-from mrnn_jax.data import image_names
+from mrnn_jax.data import datasets, image_names
 from mrnn_jax.runtime import bounded_files, errors, messages
 
 NUM_VALIDATION = 1000
@@ -54,7 +54,7 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
   """
   captions, oddities = _read_tree(_find_tree(raw))
   splits = {}
-  for split in records.SPLITS:
+  for split in datasets.SPLITS:
     usual = _LISTS[split] + raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=split != 'validation')
     if path is not None:

@@ -6,9 +6,10 @@ split may be missing, and ``"caption": "..."`` may stand for one caption.
 
 from data_prep import records
 from data_prep.readers import gather, raw_files
-from mrnn_jax.runtime import bounded_files, errors
+from mrnn_jax.runtime import errors, json_files
 
 USUAL = ('captions.jsonl', 'captions.ndjson')
+_FORM = 'write {"image_id": "a.jpg", "captions": ["...", "..."]}'
 
 
 def read(raw: raw_files.RawFiles) -> records.RawDataset:
@@ -20,22 +21,14 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
   paths = raw.find_all('captions', USUAL)
   gatherer = gather.Gatherer(raw)
   for path in paths:
-    for number, line in bounded_files.read_lines(path):
-      if not line.strip():
-        continue
+    for number, value in json_files.read_lines(path, _FORM):
       where = f'{path}:{number}'
-      value = bounded_files.parse_json(line, str(path), number)
-      if not isinstance(value, dict):
-        raise errors.InputError(f'{where} is no JSON object: {_FORM}')
       if 'image_id' not in value:
-        raise errors.InputError(f'{where} has no "image_id": {_FORM}')
+        raise errors.InputError(f'{where} has no "image_id": {_FORM}.')
       captions = value.get('captions')
       if captions is None and 'caption' in value:
         captions = [value['caption']]
       if not isinstance(captions, list):
-        raise errors.InputError(f'{where} has no list "captions": {_FORM}')
+        raise errors.InputError(f'{where} has no list "captions": {_FORM}.')
       gatherer.add(value['image_id'], captions, where, value.get('split'))
   return gatherer.finish(str(paths[0]))
-
-
-_FORM = 'write {"image_id": "a.jpg", "captions": ["...", "..."]}.'

@@ -14,7 +14,7 @@ from etils import epath
 import numpy as np
 
 from data_prep import records
-from data_prep.readers import gather, plain_pickle, raw_files, splits
+from data_prep.readers import gather, object_arrays, raw_files, splits
 from mrnn_jax.runtime import errors
 
 USUAL = ('anno_list_*.npy', 'captions.npy')
@@ -60,7 +60,7 @@ def _without_union(paths: Sequence[epath.Path]) -> list[epath.Path]:
 
 def _images(path: epath.Path) -> list[dict[Any, Any]]:
   """Return the dictionaries of a file."""
-  images = plain_pickle.load_npy(path)
+  images = object_arrays.load(path)
   if not isinstance(images, list) or not images:
     raise errors.InputError(
       f'{path} holds no list of dictionaries: give a list as TF-mRNN has it.'
@@ -77,12 +77,12 @@ def _images(path: epath.Path) -> list[dict[Any, Any]]:
 def _get(image: dict[Any, Any], key: str) -> Any:
   """Look up a key, which is bytes if Python 2 has written it."""
   value = image.get(key, image.get(key.encode()))
-  return plain_pickle.value_of(value)
+  return object_arrays.value_of(value)
 
 
 def _sentence(sentence: Any, where: str) -> Any:
   """Return a sentence as text, its words joined by spaces."""
-  sentence = plain_pickle.value_of(sentence)
+  sentence = object_arrays.value_of(sentence)
   if isinstance(sentence, (list, tuple, np.ndarray)):
     words = [_text(word) for word in sentence]
     if not all(isinstance(word, str) for word in words):

@@ -9,6 +9,7 @@ import random
 
 from data_prep import records
 from data_prep.readers import raw_files
+from mrnn_jax.data import datasets
 from mrnn_jax.runtime import bounded_files, errors, messages
 
 SHARE = 0.1
@@ -77,7 +78,7 @@ def assign(
       few images.
   """
   lists, oddities = {}, list(oddities)
-  for split in records.SPLITS:
+  for split in datasets.SPLITS:
     usual = raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=False)
     if path is not None:
@@ -90,7 +91,7 @@ def assign(
   rest = [i for i in captions if i not in listed]
   splits = {
     split: lists.get(split, [i for i in rest if labels.get(i) == split])
-    for split in records.SPLITS
+    for split in datasets.SPLITS
   }
   if 'train' not in lists:
     splits['train'] = [i for i in rest if labels.get(i, 'train') == 'train']

@@ -14,7 +14,7 @@ import random
 
 from etils import epath
 
-from data_prep import places, records
+from data_prep import records
 from data_prep.scenes import pictures, sentences
 from data_prep.scenes.types import (
   BACKGROUNDS,
@@ -27,6 +27,7 @@ from data_prep.scenes.types import (
   Scene,
   Thing,
 )
+from data_prep.writing import places
 from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import progress
 
@@ -129,7 +130,7 @@ def save_pictures(
   if folder.exists():
     return folder
   with places.workshop(folder) as workshop:
-    items = progress.track(scenes.items(), len(scenes), 'draw pictures')
+    items = progress.track(scenes.items(), len(scenes), 'draw', 'pictures')
     made = workshop / 'pictures'
     made.mkdir()
     for image_id, scene in items:

@@ -1,19 +1,15 @@
 """Flags -> one frozen, validated ``Config``; nothing below reads a flag."""
 
-from mrnn_jax.config.settings import (
-  FIXED_GROUPS,
-  GROUPS,
-  REMEMBERED,
-  TASKS,
-  Config,
-  with_stored,
-)
+from mrnn_jax.config.given import Given, complete
+from mrnn_jax.config.settings import FIELDS, GROUPS, REMEMBERED, Config
+from mrnn_jax.config.task_facts import TASKS
 
 __all__ = [
-  'FIXED_GROUPS',
+  'FIELDS',
   'GROUPS',
   'REMEMBERED',
   'TASKS',
   'Config',
-  'with_stored',
+  'Given',
+  'complete',
 ]

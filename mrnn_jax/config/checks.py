@@ -1,22 +1,19 @@
 """Which values a ``Config`` may have, each by itself and together."""
 
+from collections.abc import Iterable, Mapping
 import dataclasses
 import re
 from typing import Any
 
+from mrnn_jax import models
+from mrnn_jax.config.task_facts import TASKS
 from mrnn_jax.runtime.errors import InputError
-
-# Flags that would do nothing with another task, or without --sample.
-_OF_TASK = {'prefix': 'caption', 'sentences': 'rank', 'score_input': 'score'}
-_OF_SAMPLING = ('temperature', 'top_k', 'top_p', 'sample_seed')
 
 
 def check(config: Any) -> None:
   """Raise InputError where the values of a ``Config`` cannot be."""
   for field in dataclasses.fields(config):
-    _check(field, getattr(config, field.name))
-    if getattr(config, field.name) != field.default:
-      _check_use(config, field.name)
+    check_value(field, getattr(config, field.name))
   parse_profile_steps(config.profile_steps)
   if config.nbest > config.beam_size and not config.sample:
     raise InputError(
@@ -66,18 +63,7 @@ def check(config: Any) -> None:
     )
 
 
-def _check_use(config: Any, name: str) -> None:
-  """Raise InputError where a flag that was changed has no effect."""
-  if name in _OF_SAMPLING and not config.sample:
-    raise InputError(f'--{name} is of sampling: add --sample, or leave it out.')
-  task = _OF_TASK.get(name, config.task)
-  if task != config.task:
-    raise InputError(
-      f'--{name} is for --task={task}: leave it out with --task={config.task}.'
-    )
-
-
-def _check(field: dataclasses.Field, value: Any) -> None:
+def check_value(field: dataclasses.Field, value: Any) -> None:
   """Raise InputError where a value is outside its field's limits."""
   limits = field.metadata
   name = f'--{field.name}={value}'
@@ -91,6 +77,50 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     )
   if 'high' in limits and not value <= limits['high']:
     raise InputError(f'{name} is too large: at most {limits["high"]}.')
+
+
+def check_task(field: dataclasses.Field, task: str) -> None:
+  """Raise InputError where a task does not use a field."""
+  tasks = field.metadata['tasks']
+  if task not in tasks:
+    raise InputError(
+      f'--{field.name} is for --task={_one_of(x for x in TASKS if x in tasks)}:'
+      f' leave it out with --task={task}.'
+    )
+
+
+def check_effect(
+  config: Any,
+  fields: Mapping[str, dataclasses.Field],
+  by_hand: Iterable[str],
+) -> None:
+  """Raise InputError where a flag has no effect beside the others.
+
+  Args:
+    config: a ``Config``.
+    fields: of ``Config``, by name.
+    by_hand: flags that the user wrote into this very command.
+  """
+  options, own = models.options(), models.options_of(config.model)
+  for name in sorted(by_hand):
+    if name in options and name not in own:
+      have = (m for m in models.MODELS if name in models.options_of(m))
+      raise InputError(
+        f'--{name} is for --model={_one_of(have)}: leave it out with '
+        f'--model={config.model}.'
+      )
+    for when in fields[name].metadata['when']:
+      if not when.holds(config):
+        raise InputError(
+          f'--{name} has no effect {when.otherwise.format(**vars(config))}: '
+          f'leave it out, or {when.remedy}.'
+        )
+
+
+def _one_of(names: Iterable[str]) -> str:
+  """Return 'a', 'a or b', 'a, b or c'."""
+  *others, last = names
+  return f'{", ".join(others)} or {last}' if others else last
 
 
 def parse_profile_steps(text: str) -> tuple[int, int] | None:

@@ -1,10 +1,11 @@
 """The command line's flags: one for every field of ``Config``."""
 
-import dataclasses
+from collections.abc import Sequence
 
 from absl import flags
 
-from mrnn_jax.config import GROUPS, Config
+from mrnn_jax.config.given import Given
+from mrnn_jax.config.settings import FIELDS, GROUPS
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -15,33 +16,51 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
   }
-  for field in dataclasses.fields(Config):
+  for name, field in FIELDS.items():
     define[field.type](
-      field.name,
-      field.default,
-      field.metadata['help'],
-      flag_values=flag_values,
+      name, field.default, field.metadata['help'], flag_values=flag_values
     )
 
 
 def flag_groups() -> dict[str, list[str]]:
   """Return the names of the flags of each group, by the group's heading."""
-  groups: dict[str, list[str]] = {text: [] for text in GROUPS.values()}
-  for field in dataclasses.fields(Config):
-    groups[GROUPS[field.metadata['group']]].append(field.name)
-  return groups
+  return {group.heading: group.names() for group in GROUPS}
 
 
-def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
-  """Read parsed flags into a ``Config``."""
-  names = [field.name for field in dataclasses.fields(Config)]
-  return Config(**{name: flag_values[name].value for name in names})
+def read(flag_values: flags.FlagValues, argv: Sequence[str]) -> Given:
+  """Return what was given by flags.
 
+  Args:
+    flag_values: flags that were parsed.
+    argv: what they were parsed from; the first is the program.
 
-def given(flag_values: flags.FlagValues = flags.FLAGS) -> set[str]:
-  """Return the names of the flags that the user gave."""
-  return {
-    field.name
-    for field in dataclasses.fields(Config)
-    if flag_values[field.name].present
+  Raises:
+    InputError: a value is beyond its limits, or a flag on the command line is
+      not for the task.
+  """
+  values = {
+    name: flag_values[name].value
+    for name in FIELDS
+    if flag_values[name].present
   }
+  return Given(values, _names(argv, flag_values) & values.keys())
+
+
+def _names(argv: Sequence[str], flag_values: flags.FlagValues) -> set[str]:
+  """Return the names of the flags that stand on a command line.
+
+  ``flag_values`` does not tell them from those of flag files.
+  """
+  names = set()
+  words = iter(argv[1:])
+  for word in words:
+    if word == '--' or not word.startswith('-'):
+      break
+    name, equals, _ = word.removeprefix('-').removeprefix('-').partition('=')
+    positive = name.removeprefix('no')
+    if name not in flag_values and positive in flag_values:
+      name = positive
+    elif not equals and not (name in flag_values and flag_values[name].boolean):
+      next(words, None)  # Its value, as of --flagfile, which is no flag here.
+    names.add(name)
+  return names

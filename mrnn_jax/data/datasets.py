@@ -16,6 +16,7 @@ import numpy as np
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
 from mrnn_jax.runtime.errors import InputError
 
+# What TFDS calls all of them, each being a configuration.
 BUILDER = 'caption_features'
 SPLITS = ('train', 'validation', 'test')
 
@@ -50,7 +51,7 @@ class Dataset:
     """Return all raw captions of the training split."""
     source = _Source(self, 'train')
     return [
-      _text(caption)
+      as_text(caption)
       for i in range(len(source))
       for caption in source[i]['captions']
     ]
@@ -58,6 +59,13 @@ class Dataset:
   def vocabulary(self, min_word_count: int) -> Vocabulary:
     """Cut the vocabulary from the word counts of the training split."""
     return Vocabulary.from_counts(self.metadata['word_counts'], min_word_count)
+
+
+def default_data_dir() -> str:
+  """Return where TFDS keeps datasets."""
+  import tensorflow_datasets as tfds
+
+  return tfds.core.constants.DATA_DIR
 
 
 def open_dataset(name: str, data_dir: str = '') -> Dataset:
@@ -72,7 +80,7 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
   """
   import tensorflow_datasets as tfds  # Late: it is slow to import.
 
-  root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  root = epath.Path(data_dir or default_data_dir()).expanduser()
   versions = sorted((root / BUILDER / name).glob('*.*.*'))
   if not versions:
     raise InputError(
@@ -173,9 +181,9 @@ def make_split(
   image_ids, captions, owner, encoded = [], [], [], []
   for i in range(len(source)):
     record = source[i]
-    image_ids.append(_text(record['image_id']))
+    image_ids.append(as_text(record['image_id']))
     features.keep(i, record['feature'])
-    texts = [_text(caption) for caption in record['captions']]
+    texts = [as_text(caption) for caption in record['captions']]
     captions.append(texts[:1] if first_caption_only else texts)
     for caption in captions[-1]:
       owner.append(i)
@@ -245,7 +253,8 @@ class _Source(Sequence):
       ) from error
 
 
-def _text(value: str | bytes) -> str:
+def as_text(value: str | bytes) -> str:
+  """Return a text of a record, which TFDS gives as bytes."""
   return value.decode('utf-8') if isinstance(value, bytes) else value
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 
 from mrnn_jax.data import image_names
-from mrnn_jax.runtime import bounded_files, errors, messages
+from mrnn_jax.runtime import errors, json_files, messages
 
 
 def read_names(path: epath.Path) -> list[str]:
@@ -37,7 +37,7 @@ def read_names(path: epath.Path) -> list[str]:
 
 def read_images(path: epath.Path) -> list[dict[str, Any]]:
   """Return the images of the file."""
-  images = bounded_files.read_json(path).get('images')
+  images = json_files.read_object(path).get('images')
   if not isinstance(images, list) or not images:
     raise errors.InputError(
       f'{path} has no list "images": give Karpathy\'s dataset.json.'

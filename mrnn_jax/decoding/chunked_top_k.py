@@ -10,7 +10,7 @@ Array = jax.Array
 _CHUNK = 32
 
 
-def largest(x: Array, k: int) -> tuple[Array, Array]:
+def chunked_top_k(x: Array, k: int) -> tuple[Array, Array]:
   """Return the k largest of a row, as ``lax.top_k`` does, only sooner.
 
   The k largest lie in the k chunks whose own largest is largest: a number of

@@ -7,13 +7,16 @@ to the captions of its k nearest images.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.metrics.cider import CiderD
-from mrnn_jax.ranking.best_items import TopK
+from mrnn_jax.ranking.best_items import BestItems
+
+if TYPE_CHECKING:
+  from mrnn_jax.data import datasets
 
 
 class Consensus:
@@ -21,7 +24,7 @@ class Consensus:
 
   def __init__(
     self,
-    features: datasets.Features | np.ndarray,
+    features: 'datasets.Features | np.ndarray',
     captions: Sequence[Sequence[str]],
     num_neighbors: int,
     num_captions: int,
@@ -53,7 +56,7 @@ class Consensus:
       features: [Q, D] raw features.
       block: training images, and others, that are compared at a time.
     """
-    best = TopK(len(features), self._num_neighbors)
+    best = BestItems(len(features), self._num_neighbors)
     for start in range(0, len(self._features), block):
       items = np.arange(start, min(start + block, len(self._features)))
       there = self._features[items].astype(np.float64)

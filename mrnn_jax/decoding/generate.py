@@ -7,37 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from mrnn_jax.config import Config
-from mrnn_jax.decoding import decode as decode_lib
+from mrnn_jax import models
+from mrnn_jax.decoding import batches
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import parallel
 
 
-def decode_options(config: Config) -> DecodeOptions:
-  """Return how the configuration wants words to be chosen."""
-  method = 'beam' if config.beam_size > 1 else 'greedy'
-  return DecodeOptions(
-    method='sample' if config.sample else method,
-    beam_size=config.beam_size,
-    num_best=config.nbest,
-    beam_groups=config.beam_groups,
-    diversity_penalty=config.diversity_penalty,
-    num_samples=config.nbest,
-    temperature=config.temperature,
-    top_k=config.top_k,
-    top_p=config.top_p,
-    length_penalty=config.length_penalty,
-    max_words=config.max_words,
-    min_words=config.min_words,
-    no_repeat_ngram=config.no_repeat_ngram,
-  )
-
-
 def generate(
-  model: model_lib.MRNN,
-  variables: model_lib.Variables,
+  model: models.Model,
+  variables: models.Variables,
   devices: list[jax.Device],
   features: np.ndarray,
   options: DecodeOptions,
@@ -66,12 +45,12 @@ def generate(
       each of them returns all captions.
 
   Returns:
-    What ``decode.decode_in_batches`` does, [N, K, ...].
+    What ``batches.decode_in_batches`` does, [N, K, ...].
   """
   n, N = len(devices), len(features)
   own = parallel.own_rows(N) if everywhere else np.arange(N)
   placed = parallel.replicate(variables, devices)
-  slots = decode_lib.num_slots(options, batch_size, devices[0].platform)
+  slots = batches.num_slots(options, batch_size, devices[0].platform)
   mapped = _decode_fn(model, options, slots, tuple(devices))
   key = jax.random.key(seed)
 
@@ -88,13 +67,13 @@ def generate(
       mapped(placed, key, *dealt),
     )
 
-  decoded = decode_lib.decode_in_batches(
+  decoded = batches.decode_in_batches(
     decode_fn,
     image_vectors(model, variables, features, own),
     options,
     prefixes and [prefixes[i] for i in own],
     None if max_words is None else np.asarray(max_words)[own],
-    decode_lib.rows_per_call(len(own), batch_size * n),
+    batches.rows_per_call(len(own), batch_size * n),
     # The others are as far with theirs.
     progress and (lambda done, of: progress(done * N // of, N)),
   )
@@ -114,15 +93,16 @@ def even_batch_size(num_rows: int, num_devices: int, limit: int) -> int:
 
 
 def image_vectors(
-  model: model_lib.MRNN,
-  variables: model_lib.Variables,
+  model: models.Model,
+  variables: models.Variables,
   features: np.ndarray,
   rows: np.ndarray,
   batch_size: int = 256,
 ) -> np.ndarray:
-  """Return V_I I [rows, M] for some rows of raw features [N, D]."""
+  """Return what images give [rows, J], for rows of raw features [N, D]."""
   image_fn = _image_fn(model)
-  vectors = np.empty((len(rows), model.multimodal_size), np.float32)
+  shape = jax.eval_shape(image_fn, variables, features[:1]).shape
+  vectors = np.empty((len(rows), *shape[1:]), np.float32)
   for start in range(0, len(rows), batch_size):
     part = features[rows[start : start + batch_size]]
     result = image_fn(variables, parallel.pad_rows(part, batch_size))
@@ -134,7 +114,7 @@ def image_vectors(
 @functools.cache
 def _decode_fn(model, options, num_slots, devices) -> Callable[..., Any]:
   def decode_rows(variables, key, images, *rows):
-    return decode_lib.decode(
+    return batches.decode(
       model, options, num_slots, variables, key, images, *rows
     )
 

@@ -16,7 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
-from mrnn_jax.decoding.chunked_top_k import largest
+from mrnn_jax.decoding.chunked_top_k import chunked_top_k
 from mrnn_jax.decoding.options import DecodeOptions
 
 Array = jax.Array
@@ -92,7 +92,9 @@ def repeats(words: Array, length: Array, n: int, V: int) -> Array:
   return jnp.zeros(V, bool).at[runs[:, -1]].max(again)
 
 
-def score(log_probs: Array, num_targets: Array, options: DecodeOptions):
+def length_normalized(
+  log_probs: Array, num_targets: Array, options: DecodeOptions
+):
   """Return log P / L^alpha, by which hypotheses compete; any shape."""
   if not options.length_penalty:
     return log_probs
@@ -179,7 +181,7 @@ def _extend_group(state, log_probs, live, penalty, options):
   # The best K of K*V are among the best K of each: all words of a
   # hypothesis have the same L.
   ranked = log_probs if penalty is None else log_probs - penalty
-  ranked, words = jax.vmap(lambda x: largest(x, C))(ranked)  # --> [K, C]
+  ranked, words = jax.vmap(lambda x: chunked_top_k(x, C))(ranked)  # --> [K, C]
   # One that is finished competes as the single continuation of itself.
   first = (jnp.arange(C) == 0)[None]
   itself = jnp.where(first, state.log_probs[:, None], -jnp.inf)
@@ -191,12 +193,12 @@ def _extend_group(state, log_probs, live, penalty, options):
 
   ranked = extended(ranked)
   # Equal scores keep their order: lax.top_k takes the lower index first.
-  _, best = lax.top_k(score(ranked, num_targets, options), K)
+  _, best = lax.top_k(length_normalized(ranked, num_targets, options), K)
   if penalty is None:
     return best // C, words.reshape(-1)[best], ranked[best]
   own = extended(jnp.take_along_axis(log_probs, words, axis=1))
   # Best first by what they are, not by what they cost.
-  scores = score(own[best], num_targets[best], options)
+  scores = length_normalized(own[best], num_targets[best], options)
   best = best[jnp.argsort(-scores)]
   return best // C, words.reshape(-1)[best], own[best]
 
@@ -217,7 +219,9 @@ def extend_samples(
   words = jnp.broadcast_to(jnp.arange(V), (K, V))
   if options.top_k:
     C = min(options.top_k, V)
-    logits, words = jax.vmap(lambda x: largest(x, C))(logits)  # --> [K, C]
+    logits, words = jax.vmap(lambda x: chunked_top_k(x, C))(
+      logits
+    )  # --> [K, C]
   if options.top_p < 1:
     logits = nucleus(logits, options.top_p)
   samples = jnp.arange(K)

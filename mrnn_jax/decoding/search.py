@@ -5,12 +5,12 @@ vmap-ed over S images, the slots of one compiled loop.  A slot whose image is
 done takes the next one, so that no image waits for the longest caption of
 others.  The model enters as a function
 
-  step_fn(carry, tokens [K], image [M]) -> (carry, logits [K, V])
+  step_fn(carry, tokens [K], image [J]) -> (carry, logits [K, V])
 
 of the K hypotheses of one image, so that nothing of a prefix or an image is
 ever computed twice, and search can be tested without a model.
 
-Letters: N rows (images), S slots, K hypotheses a row, V vocabulary, M image
+Letters: N rows (images), S slots, K hypotheses a row, V vocabulary, J image
 vector, P given words, W most words of a caption, L targets of a caption (its
 words, and ``##END##`` unless it was cut).
 """
@@ -30,7 +30,7 @@ from mrnn_jax.decoding.hypotheses import (
   allowed_words,
   extend_beam,
   extend_samples,
-  score,
+  length_normalized,
 )
 from mrnn_jax.decoding.options import DecodeOptions
 
@@ -110,10 +110,10 @@ def _is_settled(options, state, max_words):
     return ~live.any()
   # As many of each group: they may all be of one.
   best = options.num_returned_of_group
-  scores = score(state.log_probs, state.num_targets, options)
+  scores = length_normalized(state.log_probs, state.num_targets, options)
   # Log P only falls, and dividing by the largest L is the most that a length
   # penalty can do for it.  Equal scores keep their order.
-  reachable = score(state.log_probs, max_words, options)
+  reachable = length_normalized(state.log_probs, max_words, options)
   reachable = jnp.where(live, reachable, -jnp.inf)
   live, scores, reachable = (
     x.reshape(options.num_groups, -1) for x in (live, scores, reachable)
@@ -177,7 +177,9 @@ def _merge_groups(options, state):
   # Of a later group, what an earlier one has too.
   again = jnp.tril(same, -1).any(axis=1)
   state = state.replace(log_probs=jnp.where(again, -jnp.inf, state.log_probs))
-  order = jnp.argsort(-score(state.log_probs, state.num_targets, options))
+  order = jnp.argsort(
+    -length_normalized(state.log_probs, state.num_targets, options)
+  )
   return jax.tree.map(lambda x: x[order], state)
 
 
@@ -196,7 +198,7 @@ def _result(options, state):
     lengths=lengths,
     num_targets=num_targets,
     log_probs=log_probs,
-    scores=score(log_probs, num_targets, options),
+    scores=length_normalized(log_probs, num_targets, options),
     cut=real & ~state.ended[best],
   )
 
@@ -238,7 +240,7 @@ def search(
   Args:
     step_fn: the model, see the module; it must take any K.
     carry: [N, ...] the model's before ``##START##``, a tree of arrays.
-    images: [N, M] image vectors.
+    images: [N, J] what the model's image part gives.
     prefix: [N, P] int32 ids of the words that a caption begins with after
       ``##START##``; P may be 0.
     prefix_lengths: [N] int32 how many of them count.

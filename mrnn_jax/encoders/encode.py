@@ -3,14 +3,19 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import re
+import sys
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import progress
+from mrnn_jax.runtime.errors import InputError, printable
+
+if TYPE_CHECKING:
+  import jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +91,42 @@ def encode_photos(
   return Encoded(ids, features, unreadable, describe(network, resize))
 
 
+def encode_alike(description: str, where: str, weights: str = '') -> Encoded:
+  """Encode photos as others were; name those on stderr that cannot be read.
+
+  Args:
+    description: the name of the others' ``Encoder``.
+    where: a folder, photos separated by commas, or a text file with one path a
+      line.
+    weights: the encoder's weights file, where no pip package brings it.
+
+  Raises:
+    InputError: the encoder is not one of ours, or no photo can be read.
+  """
+  from mrnn_jax.runtime import parallel
+
+  name, resize = parse_description(description)
+  if name not in encoders.ENCODERS:
+    raise InputError(
+      f'the model was trained on features of {description!r}, which '
+      'this program cannot make: give them by --features=FILE.'
+    )
+  network = encoders.load(name, weights or None)
+  encoded = encode_photos(photos.find_all(where), network, resize)
+  for photo, reason in encoded.unreadable if parallel.is_first() else ():
+    print(
+      f'note: {printable(photo)} cannot be read: {printable(reason)}',
+      file=sys.stderr,
+    )
+  if not encoded.ids:
+    raise InputError(f'none of the photos of {where} can be read.')
+  return encoded
+
+
 def default_batch_size(network: encoders.Network) -> int:
   """Return how many photos at a time suit the machine."""
+  import jax  # Late: it is for encoding alone, and slow to import.
+
   if jax.default_backend() == 'cpu':
     return network.cpu_batch_size
   return 64
@@ -113,12 +152,16 @@ def encode_batches(
     For each batch [b, D] float32 features and b reasons, '' where the photo
     could be read; the feature of another photo means nothing.
   """
+  import jax
+
   batch_size = min(batch_size or default_batch_size(network), len(found))
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
   images = photos.read_all([x.path for x in found[done:]], size, resize)
-  images = progress.track(images, len(found), f'encode by {network.name}', done)
+  images = progress.track(
+    images, len(found), f'encode by {network.name}', 'photos', done
+  )
   images = iter(images)
   waiting = None
   for first in range(done, len(found), batch_size):
@@ -141,6 +184,6 @@ def encode_batches(
   next(images, None)
 
 
-def _fetch(features: jax.Array, reasons: list[str]):
+def _fetch(features: 'jax.Array', reasons: list[str]):
   """Wait for a batch and cut off the rows without a photo."""
   return np.asarray(features)[: len(reasons)], reasons

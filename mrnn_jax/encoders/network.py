@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from mrnn_jax.encoders.weights import Weights
 from mrnn_jax.runtime.errors import InputError
+
+if TYPE_CHECKING:
+  import jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Network:
   feature_size: int
   cpu_batch_size: int
   params: Any
-  apply: Callable[[Any, jax.Array], jax.Array]
+  apply: Callable[[Any, 'jax.Array'], 'jax.Array']
 
 
 def take(

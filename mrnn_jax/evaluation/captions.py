@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrnn_jax.config import Config
+from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import UNK, tokenize
 from mrnn_jax.decoding import generate
@@ -67,7 +68,7 @@ def caption_lines(
   unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
   if unknown:
     print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
-  options = generate.decode_options(config)
+  options = decode_options(config)
   if consensus:
     options = dataclasses.replace(options, num_best=options.num_hypotheses)
   with Progress('captions', 'images') as progress:

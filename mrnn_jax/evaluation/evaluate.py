@@ -11,7 +11,7 @@ from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.evaluation import captions, reference_length
 from mrnn_jax.evaluation import retrieval as retrieval_lib
-from mrnn_jax.evaluation.perplexity import Scorer, perplexities
+from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.ranking import ranker as rank_lib
 from mrnn_jax.runtime import files, parallel
 from mrnn_jax.trained import TrainedModel
@@ -55,7 +55,7 @@ def evaluate(
   split = ranked = load_split(model, dataset, config, False)
   if config.first_caption_only:
     ranked = load_split(model, dataset, config, True)
-  scores = Scorer(model.model, model.devices).score(
+  scores = TeacherForcing(model.model, model.devices).log2_probs(
     parallel.replicate(model.variables, model.devices),
     ranked,
     config.eval_batch_size,
@@ -83,7 +83,7 @@ def evaluate(
     if first:
       result |= measure_captions(split, written, training)
   result['retrieval'] = result['chance'] = None
-  if model.model.use_image and config.retrieval:
+  if model.model.sees_images and config.retrieval:
     result['retrieval'], result['chance'] = retrieval_lib.retrieve(
       model, ranked, config
     )

@@ -1,4 +1,4 @@
-"""Scores captions by teacher forcing: log2-probabilities and perplexity."""
+"""Teacher forcing: log2-probabilities of given captions, and perplexity."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax import metrics as metrics_lib
+from mrnn_jax import models
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import END, PAD
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.models.losses import log2_probabilities
 from mrnn_jax.runtime import parallel
 
@@ -17,10 +17,10 @@ Array = jax.Array
 
 
 def eval_step(
-  variables: model_lib.Variables,
+  variables: models.Variables,
   batch: Mapping[str, Array],
   *,
-  model: model_lib.MRNN,
+  model: models.Model,
 ) -> dict[str, Array]:
   """Score the captions of a batch, one caption a row (eq. 5).
 
@@ -37,10 +37,10 @@ def eval_step(
   }
 
 
-class Scorer:
-  """Scores the captions of splits on all devices."""
+class TeacherForcing:
+  """Reads captions of splits to a model, on all devices."""
 
-  def __init__(self, model: model_lib.MRNN, devices: list[jax.Device]):
+  def __init__(self, model: models.Model, devices: list[jax.Device]):
     """Compile for a model; shapes are compiled as they come."""
     self._devices = devices
     self._step = parallel.pmap(
@@ -48,24 +48,24 @@ class Scorer:
       devices,
     )
 
-  def score(
+  def log2_probs(
     self,
-    variables: model_lib.Variables,
+    variables: models.Variables,
     split: datasets.CaptionSplit,
     batch_size: int,
     context_words: int = 0,
     between: Callable[[], None] = lambda: None,
     everywhere: bool = False,
   ) -> dict[str, np.ndarray]:
-    """Score every caption of a split.
+    """Return the log2-probabilities of every caption of a split.
 
     Args:
       variables: of the model, replicated over the devices.
       split: C captions.
       batch_size: captions a step.
-      context_words: so many words of each caption are given and not scored;
+      context_words: so many words of each caption are given and not judged;
         captions that have no more are left out.
-      between: called before every step; what it raises ends the scoring.
+      between: called before every step; what it raises ends the work.
       everywhere: all processes call this at the same time and share the steps.
 
     Returns:
@@ -103,7 +103,7 @@ class Scorer:
 
 
 def perplexities(scores: Mapping[str, np.ndarray]) -> dict[str, float]:
-  """Summarise what ``Scorer.score`` returns, as evaluation.json has it."""
+  """Summarise log2-probabilities of captions, as evaluation.json has it."""
   return metrics_lib.perplexity(
     scores['log2_prob'],
     scores['num_targets'],

@@ -11,6 +11,7 @@ from typing import Any
 
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
+from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.decoding import generate
@@ -52,7 +53,7 @@ def measure(
     for image, j in rows
   ]
   options = dataclasses.replace(
-    generate.decode_options(config),
+    decode_options(config),
     max_words=max(lengths),
     exact_length=True,
     num_best=1,

@@ -12,7 +12,7 @@ from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.evaluation import recall_curve
 from mrnn_jax.evaluation.matrix_store import MatrixStore
-from mrnn_jax.ranking.best_items import TopK
+from mrnn_jax.ranking.best_items import BestItems
 from mrnn_jax.ranking.ranker import log_mean_exp
 from mrnn_jax.runtime import files, parallel
 from mrnn_jax.trained import TrainedModel
@@ -24,7 +24,7 @@ NORM_STEPS = (0, 10, 30, 100, 300, 1000)
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class ScoreMatrices:
   """What both directions of retrieval are computed from.
 
   Attributes:
@@ -68,7 +68,7 @@ class Scores:
 
 def compute_scores(
   model: TrainedModel, split: datasets.CaptionSplit, config: Config
-) -> Scores | None:
+) -> ScoreMatrices | None:
   """Score all sentences of a split for all its images, or find it done.
 
   The matrix is kept in the workdir, a stopped run goes on at the block of
@@ -97,7 +97,7 @@ def compute_scores(
     norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
   if not parallel.is_first():
     return None
-  return Scores(
+  return ScoreMatrices(
     np.asarray(log_probs),
     np.asarray(norm_log_probs),
     split.lengths,
@@ -106,7 +106,7 @@ def compute_scores(
 
 
 def measure(
-  scores: Scores, shortlist: np.ndarray | None = None
+  scores: ScoreMatrices, shortlist: np.ndarray | None = None
 ) -> dict[str, Any]:
   """Measure both directions, as evaluation.json has them.
 
@@ -152,7 +152,7 @@ def measure(
 
 
 def retrieval_lines(
-  scores: Scores,
+  scores: ScoreMatrices,
   split: datasets.CaptionSplit,
   shortlist: np.ndarray | None = None,
 ) -> Iterator[Mapping[str, Any]]:
@@ -170,7 +170,7 @@ def retrieval_lines(
   ranks = metrics_lib.image_to_text_ranks(
     scores.normalized(), scores.owner, shortlist
   )
-  for image, best in enumerate(TopK.of(normalized.T, TOP).items):
+  for image, best in enumerate(BestItems.of(normalized.T, TOP).items):
     best = best[np.isfinite(normalized[best, image])]
     yield {
       'query': 'image',
@@ -187,7 +187,7 @@ def retrieval_lines(
       ],
     }
   ranks = metrics_lib.text_to_image_ranks(scores.by_log_prob(), scores.owner)
-  for s, best in enumerate(TopK.of(scores.by_log_prob(), TOP).items):
+  for s, best in enumerate(BestItems.of(scores.by_log_prob(), TOP).items):
     yield {
       'query': 'sentence',
       'caption': captions[s],

@@ -6,20 +6,22 @@ Captions are tokenised strings, words separated by spaces, except where
 
 from mrnn_jax.metrics.bleu import bleu
 from mrnn_jax.metrics.captions import caption_statistics, check_captions
+from mrnn_jax.metrics.chance import chance
 from mrnn_jax.metrics.cider import cider_d
 from mrnn_jax.metrics.measure import measure_captions
 from mrnn_jax.metrics.perplexity import perplexity
-from mrnn_jax.metrics.retrieval import (
-  RECALL_PERCENT,
-  chance,
+from mrnn_jax.metrics.ranks import (
   image_to_text_ranks,
-  image_to_text_recall_curve,
-  nearest_images,
   summarize_ranks,
   text_to_image_ranks,
+)
+from mrnn_jax.metrics.recall_curves import (
+  RECALL_PERCENT,
+  image_to_text_recall_curve,
   text_to_image_recall_curve,
 )
 from mrnn_jax.metrics.rouge import rouge_l
+from mrnn_jax.metrics.shortlists import nearest_images
 
 __all__ = [
   'RECALL_PERCENT',

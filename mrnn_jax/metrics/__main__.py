@@ -1,13 +1,15 @@
 """Measure anybody's captions: ``python -m mrnn_jax.metrics --help``."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import json
-import pathlib
 import sys
 from typing import Any
 
+from etils import epath
+
 from mrnn_jax.metrics.measure import measure_captions
+from mrnn_jax.runtime import bounded_files, json_files
 from mrnn_jax.runtime.errors import InputError
 
 _DESCRIPTION = """\
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read_by_image(path: str, key: str) -> dict[str, Any]:
   """Return image id -> the value of a key, for every line of a file."""
   values, first_lines = {}, {}
-  for number, record in _json_lines(path, _read_text(path)):
+  for number, record in json_files.read_lines(epath.Path(path)):
     where = f'{path}:{number}'
     image_id = record.get('image_id')
     # 7 and "7" are the same image.
@@ -84,11 +86,12 @@ def _read_by_image(path: str, key: str) -> dict[str, Any]:
 
 def _read_training_captions(path: str) -> list[str]:
   """Return the captions of a file in any of the three forms."""
-  text = _read_text(path)
+  lines = list(bounded_files.read_lines(epath.Path(path)))
+  text = ''.join(line for _, line in lines)
   if not text.lstrip().startswith('{'):
     return text.splitlines()
   captions = []
-  for number, record in _json_lines(path, text):
+  for number, record in json_files.objects(lines, path):
     where = f'{path}:{number}'
     if 'captions' in record:
       captions += _captions(record, 'captions', where)
@@ -112,30 +115,6 @@ def _captions(record: dict[str, Any], key: str, where: str) -> Any:
       f'{where}: "captions" must be there, a list of at least one string.'
     )
   return value
-
-
-def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-  """Yield line number and object of every line that is not blank."""
-  # Only the line feed ends a line: others may stand within JSON strings.
-  for number, line in enumerate(text.split('\n'), start=1):
-    if not line.strip():
-      continue
-    try:
-      record = json.loads(line)
-    except (ValueError, RecursionError):
-      record = None
-    if not isinstance(record, dict):
-      raise InputError(f'{path}:{number}: the line is not a JSON object.')
-    yield number, record
-
-
-def _read_text(path: str) -> str:
-  try:
-    return pathlib.Path(path).read_text(encoding='utf-8-sig')
-  except OSError as error:
-    raise InputError(f'{path} cannot be read: {error.strerror}.') from error
-  except UnicodeDecodeError as error:
-    raise InputError(f'{path} is not UTF-8 text.') from error
 
 
 if __name__ == '__main__':

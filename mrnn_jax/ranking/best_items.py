@@ -22,7 +22,7 @@ class Ranking:
   image_scores: np.ndarray
 
 
-class TopK:
+class BestItems:
   """The k best items of each query, from scores that come in blocks.
 
   Equal scores keep the order of the items' numbers, so the result is that of a
@@ -39,7 +39,7 @@ class TopK:
     self.scores = np.full((num_queries, k), -np.inf, np.float32)
 
   @classmethod
-  def of(cls, scores: np.ndarray, k: int) -> 'TopK':
+  def of(cls, scores: np.ndarray, k: int) -> 'BestItems':
     """Return the k best columns of each row of scores [Q, C]."""
     best = cls(len(scores), min(k, scores.shape[1]))
     best.add(np.arange(len(scores)), np.arange(scores.shape[1]), scores)

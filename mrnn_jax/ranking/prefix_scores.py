@@ -1,73 +1,75 @@
 """What a tree of prefixes costs: the language path, and words after a prefix.
 
-Letters: N images, P distinct prefixes, R recurrent, M multimodal, V vocabulary.
+Letters: P distinct prefixes, C what language gives, V vocabulary.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from mrnn_jax.models.mrnn import MRNN
 from mrnn_jax.ranking.prefix_tree import PrefixTree
 from mrnn_jax.runtime import parallel
 
 
 def edge_log_probs(
-  readout: Callable[[jax.Array], jax.Array],
-  images: jax.Array,
-  contexts: jax.Array,
-  edge_slot: jax.Array,
-  edge_word: jax.Array,
+  logits: jax.Array, edge_slot: jax.Array, edge_word: jax.Array
 ) -> jax.Array:
-  """Return log P(word | prefix, image) of a tile's edges for all images.
+  """Return log P(word | prefix, image) of the edges of a tile.
 
   Args:
-    readout: [..., M] --> logits [..., V].
-    images: [N, M] the images' vectors.
-    contexts: [prefixes, M] the prefixes' vectors.
-    edge_slot: [edges] which prefix.
+    logits: [rows, V] of the tile's prefixes, each with an image.
+    edge_slot: [edges] which row.
     edge_word: [edges] which word.
 
   Returns:
-    [N, edges] natural logarithms.
+    [edges] natural logarithms.
   """
-
-  def one_image(image):
-    logits = readout(contexts + image)  # [prefixes, V]
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
-    return logits[edge_slot, edge_word] - normalizer[edge_slot]
-
-  return jax.vmap(one_image)(images)
+  normalizer = jax.nn.logsumexp(logits, axis=-1)
+  return logits[edge_slot, edge_word] - normalizer[edge_slot]
 
 
 def prefix_contexts(
   tree: PrefixTree,
-  language_step: Callable[..., tuple[jax.Array, jax.Array]],
-  model: MRNN,
+  language_step: Callable[[Any, np.ndarray], tuple[Any, jax.Array]],
+  initial_carry: Any,
   block: int,
 ) -> np.ndarray:
   """Run the language path once per prefix, level by level.
 
   Args:
     tree: P prefixes.
-    language_step: (carry [block, R], tokens [block]) -> (carry, V_w w + V_r r).
-    model: whose path it is.
+    language_step: a model's: carry [block, ...], tokens [block] -> the new
+      carry, and what language gives [block, C].
+    initial_carry: a model's, of one row.
     block: prefixes at a time.
 
   Returns:
-    [P, M] float32.
+    [P, C] float32.
   """
   P = tree.num_prefixes
-  carries = np.zeros((P, model.recurrent_size), np.float32)
-  contexts = np.empty((P, model.multimodal_size), np.float32)
+  carries = jax.tree.map(
+    lambda x: np.empty((P, *x.shape[1:]), x.dtype), initial_carry
+  )
+
+  def put(rows, values, count):
+    jax.tree.map(
+      lambda all_rows, x: all_rows.__setitem__(rows, x[:count]), carries, values
+    )
+
+  # The first prefix, ##START## alone, is its own parent.
+  put(slice(0, 1), initial_carry, 1)
+  contexts = None
   for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
     for first in range(start, stop, block):
       part = slice(first, min(first + block, stop))
-      rows = parallel.pad_rows(
-        (carries[tree.parents[part]], tree.tokens[part]), block
-      )
+      parents = jax.tree.map(lambda x, p=part: x[tree.parents[p]], carries)
+      rows = parallel.pad_rows((parents, tree.tokens[part]), block)
       carry, context = language_step(*rows)
-      carries[part] = carry[: part.stop - part.start]
-      contexts[part] = context[: part.stop - part.start]
+      count = part.stop - part.start
+      put(part, carry, count)
+      if contexts is None:
+        contexts = np.empty((P, context.shape[-1]), np.float32)
+      contexts[part] = context[:count]
   return contexts

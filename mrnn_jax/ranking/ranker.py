@@ -14,7 +14,7 @@ The readout goes in tiles of a few prefixes times a block of images, so small
 that their logits stay in the cache; nothing larger is ever made.
 
 Letters: S sentences, N images, P distinct prefixes, Q distinct pairs of a
-prefix and its next word ("edges"), M multimodal, V vocabulary.
+prefix and its next word ("edges"), V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,9 @@ import functools
 import jax
 import numpy as np
 
-from mrnn_jax.models.mrnn import MRNN, Variables
+from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
-from mrnn_jax.ranking.best_items import Ranking, TopK
+from mrnn_jax.ranking.best_items import BestItems, Ranking
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.runtime import parallel
 
@@ -76,7 +76,7 @@ class Ranker:
 
   def __init__(
     self,
-    model: MRNN,
+    model: Model,
     variables: Variables,
     devices: list[jax.Device] | None = None,
     image_block: int = 100,
@@ -101,7 +101,6 @@ class Ranker:
     self._devices = devices
     self._image_block = image_block
     self._tile_prefixes = max(1, tile_rows // image_block)
-    self._model = model
     self._variables = parallel.replicate(variables, devices)
 
     def apply(variables, *args, method):
@@ -113,16 +112,17 @@ class Ranker:
     self._language_step = jax.jit(
       functools.partial(apply, variables, method='language_step')
     )
+    self._initial_carry = model.apply(variables, 1, method='initial_carry')
     self._image = jax.jit(functools.partial(apply, variables, method='image'))
 
     def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
-        lambda tile: prefix_scores.edge_log_probs(
-          functools.partial(apply, variables, method='readout'),
-          images,
-          contexts[tile[0]],
-          *tile[1:],
-        ),
+        lambda tile: jax.vmap(
+          lambda image: prefix_scores.edge_log_probs(
+            apply(variables, contexts[tile[0]], image, method='readout'),
+            *tile[1:],
+          )
+        )(images),
         (prefixes, edge_slot, edge_word),
       )
 
@@ -199,8 +199,8 @@ class Ranker:
       everywhere: as for ``blocks``.
     """
     lengths = np.asarray([len(s) - 1 for s in sentences], np.float32)
-    best_sentences = TopK(len(features), min(top, len(sentences)))
-    best_images = TopK(len(sentences), min(top, len(features)))
+    best_sentences = BestItems(len(features), min(top, len(sentences)))
+    best_images = BestItems(len(sentences), min(top, len(features)))
     blocks = self.blocks(sentences, features, progress, everywhere=everywhere)
     for rows, columns, block in blocks:
       images = np.arange(columns.start, columns.stop)
@@ -306,7 +306,7 @@ class _Edges:
     # Padded, so that trees of about one size share a compiled program.
     contexts = parallel.pad_rows(
       prefix_scores.prefix_contexts(
-        tree, ranker._language_step, ranker._model, _PREFIX_BLOCK
+        tree, ranker._language_step, ranker._initial_carry, _PREFIX_BLOCK
       ),
       -(-tree.num_prefixes // 4096) * 4096,
     )

@@ -6,7 +6,6 @@ their index, so that each text and picture is in the page once.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 from typing import Any
 
 from etils import epath
@@ -16,10 +15,11 @@ from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.reports.photos import Photos
-from mrnn_jax.runtime import files
+from mrnn_jax.runtime import files, json_files
 from mrnn_jax.runtime.errors import InputError
 
 Line = Mapping[str, Any]
+_REMEDY = 'write the file again'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,21 +198,9 @@ def read_lines(path: epath.Path, names: Sequence[str]) -> list[Line]:
   if not path.exists():
     return []
   lines = []
-  # Not splitlines(): it also cuts at characters that JSON may hold.
-  for number, text in enumerate(path.read_text().split('\n'), 1):
-    if not text:
-      continue
-    try:
-      line = json.loads(text)
-      lacking = [name for name in names if name not in line]
-    except (ValueError, TypeError) as error:
-      raise InputError(
-        f'line {number} of {path} is not a record ({error}): write the file '
-        'again.'
-      ) from error
+  for number, line in json_files.read_lines(path, _REMEDY):
+    lacking = [name for name in names if name not in line]
     if lacking:
-      raise InputError(
-        f'line {number} of {path} has no "{lacking[0]}": write the file again.'
-      )
+      raise InputError(f'{path}:{number} has no "{lacking[0]}": {_REMEDY}.')
     lines.append(line)
   return lines

@@ -13,7 +13,7 @@ import warnings
 from PIL import Image, ImageOps
 
 from mrnn_jax.runtime.errors import InputError
-from mrnn_jax.runtime.progress import Progress
+from mrnn_jax.runtime.progress import track
 
 # Tried after the id as it stands.
 _ENDINGS = ('.jpg', '.jpeg', '.png', '.JPG', '.JPEG', '.webp', '.gif', '.bmp')
@@ -70,17 +70,14 @@ def find_photos(
   if not size or len(image_ids) > MOST_INSIDE:
     return Photos(links, None, missing, [])
   thumbnails, broken = [], []
-  with (
-    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    Progress('photos', 'photos') as progress,
-  ):
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     # Pillow lets other threads run while it decodes.
     results = pool.map(lambda path: path and thumbnail(path, size), paths)
+    results = track(results, len(paths), 'shrink', 'photos')
     for number, result in enumerate(results):
       if paths[number] and not result:
         broken.append(image_ids[number])
       thumbnails.append(base64.b64encode(result or b'').decode())
-      progress(number + 1, len(paths))
   return Photos(links, thumbnails, missing, broken)
 
 

@@ -1,13 +1,12 @@
 """Results as tables."""
 
 from collections.abc import Mapping, Sequence
-import json
 import statistics
 from typing import Any
 
 from etils import epath
 
-from mrnn_jax.reports import published
+from mrnn_jax.reports import evaluation_file, published
 from mrnn_jax.runtime.errors import InputError
 
 # Label, path in evaluation.json, format, and factor.
@@ -183,16 +182,8 @@ def read_evaluation(workdir: str) -> dict[str, Any]:
   """
   path = epath.Path(workdir).expanduser() / 'evaluation.json'
   command = f'python -m mrnn_jax.main --task=evaluate --workdir={workdir}'
-  try:
-    result = json.loads(path.read_text())
-    for key in ('dataset', 'split', 'model', 'convention'):
-      result[key]
-  except OSError as error:
+  if not path.exists():
     raise InputError(
       f'there is no evaluation in {workdir}: make it by "{command}".'
-    ) from error
-  except (ValueError, KeyError, TypeError) as error:
-    raise InputError(
-      f'{path} is not an evaluation ({error}): make it again by "{command}".'
-    ) from error
-  return result
+    )
+  return evaluation_file.read(path, command)

@@ -6,8 +6,7 @@ bounded, and what is beyond is refused by a sentence.
 """
 
 from collections.abc import Iterator
-import json
-from typing import Any
+from typing import BinaryIO
 
 from etils import epath
 
@@ -16,20 +15,12 @@ from mrnn_jax.runtime import errors, messages
 # Beyond these a file is not what it is given as, or nothing good will come of
 # reading it: all captions of COCO are 0.1 GB.
 MAX_FILE_BYTES = 2 * 2**30
-
+_PIECE_BYTES = 2**20
 
 MAX_LINE_BYTES = 10 * 2**20
 
-
-# Each takes sixty bytes or more in memory, and as few as two in the file; those
-# of COCO's captions are a tenth of this.
-MAX_JSON_VALUES = 50_000_000
-
-
 # What is packed to less is made to fill the memory; small files may be.
 MAX_PACKING = 100
-
-
 _SMALL_BYTES = 2**30
 
 
@@ -62,17 +53,38 @@ def read_bytes(path: epath.Path) -> bytes:
   """Return a whole file, if it is no larger than it should be."""
   try:
     with path.open('rb') as file:
-      data = file.read(MAX_FILE_BYTES + 1)
+      # In pieces: what is asked for is reserved, whether it is there or not.
+      pieces, size = [], 0
+      while size <= MAX_FILE_BYTES and (piece := file.read(_PIECE_BYTES)):
+        pieces.append(piece)
+        size += len(piece)
   except OSError as error:
-    raise errors.InputError(
-      f'Cannot read {path} ({error.strerror or error}): check the path.'
-    ) from error
-  if len(data) > MAX_FILE_BYTES:
-    raise errors.InputError(
-      f'{path} is larger than {MAX_FILE_BYTES >> 30} GB: give a file of'
-      ' captions, or split it.'
-    )
-  return data
+    raise _unreadable(path, error) from error
+  if size > MAX_FILE_BYTES:
+    raise _too_large(path)
+  return b''.join(pieces)
+
+
+def read_head(path: epath.Path, num_bytes: int) -> bytes:
+  """Return the beginning of a file, whatever it is and however large."""
+  try:
+    with path.open('rb') as file:
+      return file.read(num_bytes)
+  except OSError as error:
+    raise _unreadable(path, error) from error
+
+
+def _unreadable(path: epath.Path, error: OSError) -> errors.InputError:
+  return errors.InputError(
+    f'Cannot read {path} ({error.strerror or error}): check the path.'
+  )
+
+
+def _too_large(path: epath.Path) -> errors.InputError:
+  return errors.InputError(
+    f'{path} is larger than {MAX_FILE_BYTES >> 30} GB: give a file of'
+    ' captions, or split it.'
+  )
 
 
 def is_packed_too_well(size: int, packed: int) -> bool:
@@ -98,80 +110,66 @@ def check_packing(path: epath.PathLike, size: int, packed: int) -> None:
     )
 
 
+class LineError(ValueError):
+  """What is wrong with a line: 'is not UTF-8', without its subject."""
+
+
+def cut_lines(
+  file: BinaryIO, max_bytes: int
+) -> Iterator[tuple[int, bytes, int]]:
+  """Yield number, bytes and length of the lines of a file, ends included.
+
+  Only the line feed ends a line: others may stand within quoted text.  Of a
+  line that is too long, the rest behind the limit and one byte is passed over.
+  """
+  number = 0
+  while line := file.readline(max_bytes + 1):
+    number += 1
+    yield number, line, len(line)
+    while len(line) > max_bytes and not line.endswith(b'\n'):
+      line = file.readline(max_bytes + 1)
+
+
+def decode_line(number: int, line: bytes, max_bytes: int) -> str:
+  """Return a line of ``cut_lines`` as text; the first may have a byte mark.
+
+  Raises:
+    LineError: it is too long or not UTF-8.
+  """
+  if len(line) > max_bytes:
+    raise LineError(f'is longer than {max_bytes >> 20} MB')
+  try:
+    return line.decode('utf-8-sig' if number == 1 else 'utf-8')
+  except UnicodeDecodeError as error:
+    raise LineError(
+      f'is not UTF-8 (byte 0x{error.object[error.start]:02x})'
+    ) from error
+
+
 def read_lines(path: epath.Path) -> Iterator[tuple[int, str]]:
   """Yield the lines of a UTF-8 file with their numbers, ends included.
 
-  Only the line feed ends a line: others may stand within quoted text.
-
   Raises:
-    InputError: it cannot be read, a line is longer than ``MAX_LINE_BYTES`` or
-      not UTF-8.
+    InputError: it cannot be read, is larger than it should be, or a line is
+      longer than ``MAX_LINE_BYTES`` or not UTF-8.
   """
+  size = 0
   try:
     with path.open('rb') as file:
-      for number in range(1, MAX_FILE_BYTES):
-        line = file.readline(MAX_LINE_BYTES + 1)
-        if not line:
-          return
-        if len(line) > MAX_LINE_BYTES:
-          raise errors.InputError(
-            f'{path}:{number} is longer than {MAX_LINE_BYTES >> 20} MB: give a'
-            ' file of captions, one image or caption a line.'
-          )
+      for number, line, length in cut_lines(file, MAX_LINE_BYTES):
+        size += length
+        if size > MAX_FILE_BYTES:
+          raise _too_large(path)
         try:
-          text = line.decode('utf-8')
-        except UnicodeDecodeError as error:
+          text = decode_line(number, line, MAX_LINE_BYTES)
+        except LineError as error:
           raise errors.InputError(
-            f'{path}:{number} is not UTF-8 (byte 0x{line[error.start]:02x}):'
-            ' convert the file to UTF-8.'
+            f'{path}:{number} {error}: give a file of UTF-8 text, one record a'
+            ' line.'
           ) from error
-        yield number, text.removeprefix('\ufeff') if number == 1 else text
+        yield number, text
   except OSError as error:
-    raise errors.InputError(
-      f'Cannot read {path} ({error.strerror or error}): check the path.'
-    ) from error
-
-
-def read_json(path: epath.Path) -> dict[str, Any]:
-  """Read a file that holds one JSON object.
-
-  Raises:
-    InputError: it cannot be read or is no JSON, with the line of the mistake.
-  """
-  text = read_text(path)
-  value = parse_json(text, str(path))
-  if not isinstance(value, dict):
-    raise errors.InputError(
-      f'{path} is no JSON object but begins with'
-      f' {messages.shorten(text.strip())}: give'
-      " COCO's or Karpathy's file, or JSON lines in a .jsonl file."
-    )
-  return value
-
-
-def parse_json(text: str, source: str, line: int = 1) -> Any:
-  """Parse JSON; ``line`` is the number of the first line, for messages."""
-  if sum(text.count(c) for c in '[{,') > MAX_JSON_VALUES:
-    raise errors.InputError(
-      f'{source}:{line} is JSON of more than {MAX_JSON_VALUES:,} values: give a'
-      ' file of captions, or split it.'
-    )
-  try:
-    return json.loads(text)
-  except json.JSONDecodeError as error:
-    raise errors.InputError(
-      f'{source}:{line + error.lineno - 1} is no JSON ({error.msg} at column'
-      f' {error.colno}): correct it.'
-    ) from error
-  except RecursionError as error:
-    raise errors.InputError(
-      f'{source}:{line} is JSON nested too deeply to be captions.'
-    ) from error
-  except ValueError as error:  # For example a number of 5,000 digits.
-    raise errors.InputError(
-      f'{source}:{line} is JSON that cannot be read'
-      f' ({messages.first_line(error)}).'
-    ) from error
+    raise _unreadable(path, error) from error
 
 
 def read_list(path: epath.Path) -> list[str]:

@@ -10,7 +10,7 @@ import textwrap
 
 from absl import flags
 
-from mrnn_jax.runtime import allocator, stopping
+from mrnn_jax.runtime import allocator, progress, stopping
 from mrnn_jax.runtime.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -136,8 +136,37 @@ def explain(error: BaseException, stopped: str) -> tuple[str, int]:
 def _end(message: str, code: int) -> None:
   """Say the last word and exit."""
   sys.stdout.flush()
+  progress.end_line()
   print(message, file=sys.stderr)
   sys.exit(code)
+
+
+def run_with_flags(
+  work: Callable[..., None],
+  define_flags: Callable[[flags.FlagValues], Mapping[str, Sequence[str]]],
+  usage: str,
+  argv: Sequence[str] | None = None,
+  stopped: str = STOPPED,
+  takes: int = 0,
+) -> None:
+  """Parse flags of a command's own, run ``work`` with their values, and exit.
+
+  Args:
+    work: what to do; called with the arguments that are no flags, and with the
+      value of each flag under its name.
+    define_flags: defines them, and returns heading -> names of flags.
+    usage: see ``run``.
+    argv: see ``run``.
+    stopped: see ``run``.
+    takes: see ``run``.
+  """
+  values = flags.FlagValues()
+  groups = define_flags(values)
+
+  def main(*args: str):
+    work(*args, **{name: values[name].value for name in values})
+
+  run(main, usage, groups, argv, values, stopped, takes)
 
 
 def run(

@@ -1,7 +1,8 @@
-"""Write ``.npz`` files whole, and with the same bytes for the same arrays."""
+"""``.npz`` files, written whole and with the same bytes for the same arrays."""
 
 import os
 import pathlib
+from typing import BinaryIO
 import zipfile
 
 import numpy as np
@@ -27,3 +28,17 @@ def write(path: pathlib.Path, **arrays: np.ndarray):
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+  """Return shape and dtype of a ``.npy``, and leave the file behind its header.
+
+  NumPy has a parser of its own for them, which raises nearly anything.
+  """
+  version = np.lib.format.read_magic(file)
+  read = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+  }[version]
+  shape, _, dtype = read(file)
+  return shape, dtype

@@ -17,9 +17,8 @@ import time
 import traceback
 
 import jax
-from jax._src import distributed
 
-from mrnn_jax.runtime import stopping
+from mrnn_jax.runtime import jax_private, stopping
 from mrnn_jax.runtime.errors import InputError
 
 # JAX finds out by itself, as on the hosts of a TPU slice.
@@ -265,7 +264,7 @@ def _take_stdout() -> None:
 def _get(key: str) -> str | None:
   """Return what some process has published, None where none has yet."""
   try:
-    return distributed.global_state.client.key_value_try_get(key)
+    return jax_private.coordination_client().key_value_try_get(key)
   except (RuntimeError, AttributeError):  # Not there, or we are going down.
     return None
 
@@ -273,12 +272,12 @@ def _get(key: str) -> str | None:
 def _publish(key: str, value: str) -> None:
   # Another was faster, or nobody is left to hear it.
   with contextlib.suppress(RuntimeError):
-    distributed.global_state.client.key_value_set(key, value)
+    jax_private.coordination_client().key_value_set(key, value)
 
 
 def _watch() -> None:
   """End this process when another one has ended the job."""
-  while distributed.global_state.client is not None:
+  while jax_private.coordination_client() is not None:
     if text := _get(_END):
       end = json.loads(text)
       if end['process'] == jax.process_index():

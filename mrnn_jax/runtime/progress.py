@@ -1,6 +1,6 @@
 """What long work tells on the way: lines of progress, how loud, how long still.
 
-On stderr, so that what a command writes to stdout stays clean.
+Progress goes to stderr, so that what a command writes to stdout stays clean.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,16 @@ import time
 from typing import Any, TypeVar
 
 from absl import logging as absl_logging
-import jax
 
 T = TypeVar('T')
 # Warnings and results alone; progress too; what the libraries log too.
 LEVELS = ('warning', 'info', 'debug')
-
+# Seconds between two lines, on a terminal and in a log.
+_TERMINAL_INTERVAL, _LOG_INTERVAL = 0.2, 30.0
 
 _level = 'info'
+# How long the line is that a terminal sees grow; 0 if there is none.
+_open_width = 0
 
 
 def set_level(level: str) -> None:
@@ -36,13 +38,29 @@ def set_level(level: str) -> None:
 
 def tells() -> bool:
   """Say whether this process tells of progress."""
-  return _level != 'warning' and jax.process_index() == 0
+  return _level != 'warning' and _is_first()
+
+
+def _is_first() -> bool:
+  """Whether this is the first process; one that has no JAX is alone."""
+  # Not imported for this: it takes a second, which reading files does not need.
+  jax = sys.modules.get('jax')
+  return jax is None or jax.process_index() == 0
 
 
 def say(text: str) -> None:
   """Print a line of progress, at once."""
   if tells():
+    end_line()
     print(text, flush=True)
+
+
+def end_line() -> None:
+  """End the line that a terminal sees grow, if there is one."""
+  global _open_width
+  if _open_width:
+    print(file=sys.stderr, flush=True)
+  _open_width = 0
 
 
 def format_seconds(seconds: float) -> str:
@@ -58,88 +76,104 @@ def format_seconds(seconds: float) -> str:
 class Progress:
   """Tells of long work: what, how far, how fast, and how long still.
 
-  On stderr, so that what a command writes to stdout stays clean.
+  A terminal sees one line grow; a log gets a line now and then.  As a context
+  it says in the end how much was done in what time.
   """
 
-  def __init__(self, what: str, unit: str, every: float = 10.0):
-    """Tell about ``what``, at most every so many seconds."""
-    self._what, self._unit, self._every = what, unit, every
-    self._tells = tells()
-    self._begin = self._last = time.monotonic()
-    self._first: int | None = None
-    self._first_time = self._begin
-    self._done = 0
+  def __init__(self, what: str, unit: str, before: int = 0):
+    """Tell about ``what``, counted in ``unit``.
 
-  def __call__(self, done: int, total: int) -> None:
-    """Take in that ``done`` of ``total`` units are done."""
+    Args:
+      what: the line's beginning, for example 'captions'.
+      unit: what is counted, for example 'images'.
+      before: how many of them were done earlier.
+    """
+    self._what, self._unit, self._before = what, unit, before
+    self._tells = tells()
+    self._grows = sys.stderr.isatty()
+    self._interval = _TERMINAL_INTERVAL if self._grows else _LOG_INTERVAL
+    self._begin = self._last = time.monotonic()
+    # Time, units and share at the first call.
+    self._first: tuple[float, int, float] | None = None
+    self._done, self._total = before, 0
+
+  def __call__(
+    self, done: int, total: int = 0, share: float = 0.0, note: str = ''
+  ) -> None:
+    """Take in how far the work is.
+
+    Args:
+      done: units that are done.
+      total: of how many; 0 if nobody knows.
+      share: of the work that is done, where ``total`` does not tell it.
+      note: what else is to be told.
+    """
     now = time.monotonic()
-    self._done = done
+    self._done, self._total = done, total
+    share = done / total if total else share
     if self._first is None:
       # The rate counts neither compiling nor what an earlier run had done.
-      self._first, self._first_time = done, now
-    if now - self._last < self._every or done >= total or not self._tells:
-      return
-    self._last = now
-    rate = (done - self._first) / max(now - self._first_time, 1e-9)
-    left = format_seconds((total - done) / rate) if rate > 0 else 'some time'
-    print(
-      f'{self._what}: {100 * done / total:.0f}% of {total:,} {self._unit}, '
-      f'{rate:,.0f}/s, {left} left',
-      file=sys.stderr,
-      flush=True,
-    )
+      self._first = now, done, share
+    if self._tells and now - self._last >= self._interval and share < 1:
+      self._last = now
+      self._print(', '.join(self._line(now, share) + [note] * bool(note)))
+
+  def _line(self, now: float, share: float) -> list[str]:
+    """Return the parts of a line."""
+    then, done_then, share_then = self._first
+    seconds = max(now - then, 1e-9)
+    text, left = f'{self._done:,} {self._unit}, {100 * share:.0f}%', 'some time'
+    if self._total:
+      text = f'{100 * share:.0f}% of {self._total:,} {self._unit}'
+    if share > share_then:
+      left = format_seconds((1 - share) / (share - share_then) * seconds)
+    rate = (self._done - done_then) / seconds
+    return [
+      f'{self._what}: {text}',
+      f'{rate:,.0f}/s' if rate >= 10 else f'{rate:.1f}/s',
+      f'{left} left',
+    ]
+
+  def _print(self, text: str) -> None:
+    global _open_width
+    if self._grows:
+      # What a longer line has left is written over.
+      text, width = text.ljust(_open_width), len(text)
+      print(f'\r{text}', end='', file=sys.stderr, flush=True)
+      _open_width = width
+    else:
+      print(text, file=sys.stderr, flush=True)
 
   def __enter__(self) -> 'Progress':
     return self
 
   def __exit__(self, kind: Any, *unused: Any) -> None:
     if kind is None and self._done and self._tells:
-      seconds = time.monotonic() - self._begin
-      print(
-        f'{self._what}: {self._done:,} {self._unit} in '
-        f'{format_seconds(seconds)}',
-        file=sys.stderr,
-        flush=True,
-      )
-
-
-# Seconds between two lines, on a terminal and in a log.
-_TERMINAL_INTERVAL, _LOG_INTERVAL = 0.2, 60.0
+      count = f'{self._done:,}'
+      if self._before:
+        count = f'the last {self._done - self._before:,} of {count}'
+      seconds = format_seconds(time.monotonic() - self._begin)
+      self._print(f'{self._what}: {count} {self._unit} in {seconds}')
+    end_line()
 
 
 def track(
-  items: Iterable[T], total: int, what: str, done: int = 0
+  items: Iterable[T], total: int, what: str, unit: str, done: int = 0
 ) -> Iterator[T]:
-  """Yield items and show how many have passed, how fast, and the time left.
-
-  A terminal sees one line grow, at most five times a second; a log gets a line
-  a minute and one at the end.
+  """Yield items and tell of them as they pass, see ``Progress``.
 
   Args:
     items: what to pass on.
-    total: how many there are.
-    what: the line's beginning, for example 'draw pictures'.
+    total: how many there are, those done before among them.
+    what: the line's beginning, for example 'draw'.
+    unit: what they are, for example 'pictures'.
     done: how many of them were done before and do not come again.
 
   Yields:
     The items.
   """
-  start = shown = time.monotonic()
-  terminal = sys.stderr.isatty()
-  begin, end = ('\r', '') if terminal else ('', '\n')
-  interval = _TERMINAL_INTERVAL if terminal else _LOG_INTERVAL
-  for number, item in enumerate(items, start=1):
-    yield item
-    now = time.monotonic()
-    if now - shown > interval:
-      shown = now
-      rate = number / (now - start)
-      left = (total - done - number) / rate
-      text = (
-        f'{begin}{what}: {done + number:,} of {total:,}, {rate:.1f} a second,'
-        f' {left:.0f} s left   '
-      )
-      print(text, end=end, file=sys.stderr, flush=True)
-  seconds = time.monotonic() - start
-  count = f'the last {total - done:,} of {total:,}' if done else f'{total:,}'
-  print(f'{begin}{what}: {count} in {seconds:.1f} s   ', file=sys.stderr)
+  with Progress(what, unit, done) as progress:
+    progress(done, total)
+    for number, item in enumerate(items, start=done + 1):
+      yield item
+      progress(number, total)

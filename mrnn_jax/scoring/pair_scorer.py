@@ -13,17 +13,17 @@ that the bits of a result depend on the window and the tile size alone, not on
 the number of devices.
 
 Letters: P distinct prefixes, N images, H distinct (prefix, image), T target
-words of all pairs, R recurrent, M multimodal, D image feature.
+words of all pairs, D image feature, C what language gives, J what an image
+gives.
 """
 
 from collections.abc import Sequence
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mrnn_jax.models.mrnn import MRNN, Variables
+from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.runtime import parallel
@@ -64,7 +64,7 @@ class PairScorer:
 
   def __init__(
     self,
-    model: MRNN,
+    model: Model,
     variables: Variables,
     devices: list[jax.Device],
     tile_rows: int = 500,
@@ -77,7 +77,7 @@ class PairScorer:
       devices: where to run.
       tile_rows: rows of logits [tile_rows, V] that a device holds.
     """
-    self._model = model
+    self._initial_carry = model.apply(variables, 1, method='initial_carry')
     self._devices = devices
     self._tile_rows = tile_rows
     self._variables = parallel.replicate(variables, devices)
@@ -88,15 +88,9 @@ class PairScorer:
     def image(variables, features):
       return model.apply(variables, features, method='image')
 
-    def readout(variables, hidden, slot, word):
-      # The images are in the rows already: one image of zeros is added.
-      return prefix_scores.edge_log_probs(
-        lambda x: model.apply(variables, x, method='readout'),
-        jnp.zeros((1, hidden.shape[1])),
-        hidden,
-        slot,
-        word,
-      )[0]
+    def readout(variables, language, images, slot, word):
+      logits = model.apply(variables, language, images, method='readout')
+      return prefix_scores.edge_log_probs(logits, slot, word)
 
     self._language = parallel.pmap(language, devices)
     self._image = parallel.pmap(image, devices)
@@ -164,7 +158,7 @@ class PairScorer:
     return np.concatenate([self._score_window(x, images) for x in plans])
 
   def _score_window(self, plan: PairPlan, images: np.ndarray) -> np.ndarray:
-    """Return the log-probabilities [T] of a window, for images [N, M]."""
+    """Return the log-probabilities [T] of a window, for images [N, J]."""
     contexts = self._contexts(plan.tree)
     tiles, n = plan.tiles, len(self._devices)
     values = np.empty(len(plan.edge_word) + 1, np.float32)
@@ -172,9 +166,12 @@ class PairScorer:
     for start in range(0, len(tiles.prefixes), n):
       part = slice(start, start + n)
       rows = tiles.prefixes[part]  # [devices, tile rows]
-      hidden = contexts[plan.row_prefix[rows]] + images[plan.row_image[rows]]
       result = self._readout(
-        self._variables, hidden, tiles.edge_slot[part], tiles.edge_word[part]
+        self._variables,
+        contexts[plan.row_prefix[rows]],
+        images[plan.row_image[rows]],
+        tiles.edge_slot[part],
+        tiles.edge_word[part],
       )
       # The host puts one call's results away while the next one is computed.
       if under_way:
@@ -184,19 +181,22 @@ class PairScorer:
     return values[plan.path]
 
   def _contexts(self, tree: PrefixTree) -> np.ndarray:
-    """Run the language path once per prefix, on all devices: [P, M]."""
+    """Run the language path once per prefix, on all devices: [P, C]."""
     n = len(self._devices)
 
     def language_step(*rows):
       result = self._language(self._variables, *parallel.split_rows(rows, n))
-      return tuple(np.asarray(x).reshape(-1, x.shape[-1]) for x in result)
+      # [devices, rows, ...] --> [devices * rows, ...]
+      return jax.tree.map(
+        lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), result
+      )
 
     return prefix_scores.prefix_contexts(
-      tree, language_step, self._model, n * _LANGUAGE_ROWS
+      tree, language_step, self._initial_carry, n * _LANGUAGE_ROWS
     )
 
   def _image_vectors(self, features: np.ndarray) -> np.ndarray:
-    """Return V_I I [N, M] of raw features [N, D]."""
+    """Return what images give [N, J] of raw features [N, D]."""
     n = len(self._devices)
     step = n * _IMAGE_ROWS
     vectors = [

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
+from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records
 from mrnn_jax.scoring.records import Block, make_record
@@ -100,7 +101,7 @@ class Parquet:
 
 
 def _unreadable(path: epath.Path, error: Exception) -> InputError:
-  reason = str(error).split('\n')[0].rstrip('.')
+  reason = messages.first_line(error)
   return InputError(f'{path} cannot be read as Parquet ({reason}).')
 
 

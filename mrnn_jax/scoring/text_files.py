@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
+from mrnn_jax.runtime import bounded_files, json_files
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring.records import (
   SENTENCE_FIELDS,
@@ -25,30 +26,6 @@ from mrnn_jax.scoring.records import (
 
 # A line longer than this is no record; the rest of it is passed over.
 MAX_LINE_BYTES = 1 << 20
-
-
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
-  """Yield number, bytes and length of lines; long ones cut behind the limit."""
-  number = 0
-  while line := file.readline(MAX_LINE_BYTES + 1):
-    number += 1
-    yield number, line, len(line)
-    while len(line) > MAX_LINE_BYTES and not line.endswith(b'\n'):
-      line = file.readline(MAX_LINE_BYTES + 1)
-
-
-def _as_text(number: int, line: bytes) -> str:
-  """Decode a line.
-
-  Raises:
-    ValueError: it is too long, or not UTF-8; the message says so.
-  """
-  if len(line) > MAX_LINE_BYTES:
-    raise ValueError(f'is longer than {MAX_LINE_BYTES >> 20} MB')
-  try:
-    return line.decode('utf-8-sig' if number == 1 else 'utf-8')
-  except UnicodeDecodeError as error:
-    raise ValueError(f'is not UTF-8 ({error.reason})') from error
 
 
 class JsonLines:
@@ -67,21 +44,17 @@ class JsonLines:
   ) -> Iterator[Block]:
     """Yield the blocks that are wanted; a block is so many lines."""
     with open_input(path) as (file, position):
-      yield from blocks_of(_lines(file), size, wanted, self._parse, position)
+      lines = bounded_files.cut_lines(file, MAX_LINE_BYTES)
+      yield from blocks_of(lines, size, wanted, self._parse, position)
 
   def _parse(self, line: int, raw: bytes) -> Record | BadRecord | None:
     if not raw.strip():
       return None
     try:
-      text = _as_text(line, raw)
-    except ValueError as error:
+      text = bounded_files.decode_line(line, raw, MAX_LINE_BYTES)
+      fields = json_files.parse(text, finite=True)
+    except (bounded_files.LineError, json_files.NotJsonError) as error:
       return BadRecord(line, str(error))
-    try:
-      fields = json.loads(text, parse_constant=_no_json)
-    except RecursionError:
-      return BadRecord(line, 'is nested too deeply')
-    except ValueError as error:
-      return BadRecord(line, f'is no JSON ({error})')
     if not isinstance(fields, dict):
       return BadRecord(line, 'is no JSON object')
     for name in self._result_fields:
@@ -95,10 +68,6 @@ class JsonLines:
   def writer(self, file: BinaryIO, head: None) -> Writer:
     """Begin a file of JSON lines."""
     return _JsonWriter(file)
-
-
-def _no_json(name: str) -> None:
-  raise ValueError(f'{name} is not a number')
 
 
 class _JsonWriter:
@@ -135,7 +104,7 @@ class Table:
     with open_input(path) as (file, _):
       try:
         names = next(self._reader(_TextLines(file)), [])
-      except (csv.Error, ValueError) as error:
+      except (csv.Error, bounded_files.LineError) as error:
         raise InputError(f'{path}, line 1 {error}: correct it.') from error
     names = [name.strip() for name in names]
     if 'image_id' not in names or not set(names) & set(SENTENCE_FIELDS):
@@ -183,7 +152,7 @@ class Table:
         return
       except csv.Error as error:
         fields = f'is no line of a table ({error})'
-      except ValueError as error:
+      except bounded_files.LineError as error:
         fields = str(error)
       yield line, fields, sum(map(len, fields)) + 1
 
@@ -202,12 +171,12 @@ class Table:
 class _TextLines:
   """The lines of a file as text.
 
-  One that is none raises ValueError, and the next call goes on behind it: a
+  One that is none raises LineError, and the next call goes on behind it: a
   generator could not do that.
   """
 
   def __init__(self, file: BinaryIO):
-    self._lines = _lines(file)
+    self._lines = bounded_files.cut_lines(file, MAX_LINE_BYTES)
     self.number = 0
 
   def __iter__(self) -> '_TextLines':
@@ -215,7 +184,7 @@ class _TextLines:
 
   def __next__(self) -> str:
     self.number, line, _ = next(self._lines)
-    return _as_text(self.number, line)
+    return bounded_files.decode_line(self.number, line, MAX_LINE_BYTES)
 
 
 class _TableWriter:

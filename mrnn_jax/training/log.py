@@ -11,7 +11,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax.runtime import files
+from mrnn_jax.runtime import files, json_files
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import format_seconds, say, tells
 from mrnn_jax.training import run_times
@@ -25,13 +25,9 @@ def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
   path = epath.Path(workdir) / LOG_FILE
   if not path.exists():
     return []
-  lines = []
-  for line in path.read_text().splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:  # The run was killed while it wrote this one.
-      continue
-  return lines
+  # A run may have been killed while it wrote the last one.
+  lines = json_files.read_lines(path, 'remove the line', may_be_cut=True)
+  return [line for _, line in lines]
 
 
 class Log:

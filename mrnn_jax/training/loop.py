@@ -5,16 +5,18 @@ from typing import Any
 
 import jax
 
+from mrnn_jax import models
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.evaluation.perplexity import Scorer, perplexities
-from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import optimizers, run_record, run_times
 from mrnn_jax.training.log import Log
+from mrnn_jax.training.objectives import OBJECTIVES
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import TrainState, compile_train_step, create_state
 
@@ -91,14 +93,22 @@ class _Run:
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
     self.eval_every = config.eval_every_steps or steps_per_epoch
-    self.model = model_lib.create_model(
+    self.model = models.create_model(
       config.model, len(vocabulary), dataset.feature_size, config.fixed()
     )
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
     self.optimizer = optimizers.create_optimizer(config, self.schedule)
-    self.scorer = Scorer(self.model, devices)
+    self.teacher_forcing = TeacherForcing(self.model, devices)
+    self.objective = OBJECTIVES[config.objective]
+    if self.objective.whole_batch and config.accumulate_steps > 1:
+      raise InputError(
+        f'--objective={config.objective} compares the captions of a batch with '
+        'each other: it cannot be worked through in parts, so leave out '
+        f'--accumulate_steps={config.accumulate_steps}.'
+      )
     self.step_fn = compile_train_step(
       devices,
+      objective=self.objective,
       # The step alone: what is measured is always computed in float32.
       model=self.model.clone(dtype=config.compute_dtype),
       optimizer=self.optimizer,
@@ -109,7 +119,7 @@ class _Run:
     self.compiled_lengths: set[int] = set()
     # What the model takes along beside its parameters.
     statistics = {}
-    if self.model.use_image:
+    if self.model.sees_images:
       statistics = datasets.feature_statistics(self.split.features)
     sampled = datasets.sample_images(
       len(self.split.image_ids), MAX_NORM_IMAGES, config.seed
@@ -129,7 +139,7 @@ class _Run:
   def first_state(self) -> TrainState:
     """Return the state before the first step."""
     init_key, key = jax.random.split(jax.random.key(self.config.seed))
-    variables = model_lib.init_variables(self.model, init_key)
+    variables = models.init_variables(self.model, init_key)
     return create_state(variables, self.optimizer, key)
 
   def train(
@@ -230,6 +240,9 @@ class _Run:
         with clock.during('data'):
           batch = next(batches)
         del batch['captions']
+        if self.objective.prepare:
+          with clock.during('data'):
+            batch = self.objective.prepare(state, batch)
         with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
           state, metrics = self.step_fn(
             state, statistics, parallel.split_rows(batch, len(self.devices))
@@ -286,7 +299,7 @@ class _Run:
       statistics: of the features, replicated.
       between: called before every batch; what it raises ends the validation.
     """
-    scores = self.scorer.score(
+    scores = self.teacher_forcing.log2_probs(
       parallel.local_copies(
         {'params': state.params, 'statistics': statistics}, self.devices
       ),

@@ -8,7 +8,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax.config import Config
+from mrnn_jax import stored_model
+from mrnn_jax.config import FIELDS, Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import parallel
@@ -65,27 +66,32 @@ def describe(
     # Also for tasks that start in another folder.
     path = epath.Path(config.data_dir).expanduser()
     remembered['data_dir'] = os.fspath(path.absolute())
-  return {
-    'config': config.fixed(),
-    'remembered': remembered,
-    'vocabulary': list(vocabulary.words),
-    'dataset': {
+  return stored_model.describe(
+    config.fixed(),
+    remembered,
+    vocabulary.words,
+    {
       'name': dataset.name,
       'fingerprint': dataset.fingerprint,
       'feature_size': dataset.feature_size,
       'encoder': dataset.metadata.get('encoder', ''),
     },
-  }
+  )
 
 
 def check_description(
   stored: Mapping[str, Any], wanted: Mapping[str, Any], workdir: str
 ) -> None:
-  """Raise InputError where a workdir holds another run than is wanted."""
+  """Raise InputError where a workdir holds another run than is wanted.
+
+  It may hold options that its model has not, and lack fields that came later.
+  """
+  there = {name: field.default for name, field in FIELDS.items()}
+  there |= stored['config']
   different = [
-    f'{name} is {wanted["config"].get(name)}, there {value}'
-    for name, value in stored['config'].items()
-    if wanted['config'].get(name) != value
+    f'{name} is {value}, there {there[name]}'
+    for name, value in wanted['config'].items()
+    if value != there[name]
   ]
   if stored['dataset'] != wanted['dataset']:
     different += [

@@ -1,4 +1,4 @@
-"""A training step: the cost (eq. 6), its gradient, the update."""
+"""A training step: the cost, its gradient, the update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mrnn_jax.data.vocabulary import PAD
-from mrnn_jax.models import mrnn as model_lib
-from mrnn_jax.models.losses import log2_probabilities
+from mrnn_jax import models
 from mrnn_jax.runtime import parallel
+from mrnn_jax.training.objectives import Objective
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -71,7 +70,8 @@ def train_step(
   statistics: Any,
   batch: Mapping[str, Array],
   *,
-  model: model_lib.MRNN,
+  model: models.Model,
+  objective: Objective,
   optimizer: optax.GradientTransformation,
   words_per_batch: float,
   l2: float,
@@ -79,15 +79,17 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
   """Take one step; runs on every device, on its rows of the batch.
 
-  The cost is eq. 6 in bits, the sum over the batch's target words divided by
-  the expected number of them, so that every word of the training set weighs
-  the same.
+  The cost is the objective's sum over the batch divided by the expected number
+  of its target words, so that every word of the training set weighs the same,
+  and the L2 of eq. 6.
 
   Args:
     state: replicated.
     statistics: of the features, replicated.
-    batch: tokens, targets [B, T] and features [B, G, D] of this device.
+    batch: tokens, targets [B, T] and features [B, G, D] of this device, and
+      what the objective has prepared.
     model: the model.
+    objective: what is minimised.
     optimizer: what ``create_optimizer`` returns.
     words_per_batch: expected target words of a whole batch.
     l2: lambda.
@@ -95,7 +97,7 @@ def train_step(
       a multiple of it.  The step is the same but for rounding.
 
   Returns:
-    The new state, and sums over all devices: bits, words, and the whole cost
+    The new state, and the objective's sums over all devices, the whole cost
     and the gradient's norm.
   """
   rows = parallel.row_numbers(len(batch['tokens']))
@@ -105,20 +107,17 @@ def train_step(
   def sums_of(part):
     batch, row_keys = part
 
-    def bits_of(params):
-      logits = model.apply(
-        {'params': params, 'statistics': statistics},
-        batch['tokens'],
-        batch['features'],
-        row_keys,
-      )
-      return -log2_probabilities(logits, batch['targets']).sum()
+    def cost_of(params):
+      variables = {'params': params, 'statistics': statistics}
+      return objective.cost(model, variables, batch, row_keys)
 
-    bits, gradient = jax.value_and_grad(bits_of)(state.params)
-    return bits, (batch['targets'] != PAD).sum(), gradient
+    (cost, sums), gradient = jax.value_and_grad(cost_of, has_aux=True)(
+      state.params
+    )
+    return cost, sums, gradient
 
-  sums = sum_over_parts(sums_of, (dict(batch), row_keys), accumulate_steps)
-  bits, words, gradient = parallel.add(sums)
+  parts = sum_over_parts(sums_of, (dict(batch), row_keys), accumulate_steps)
+  cost, sums, gradient = parallel.add(parts)
   gradient = jax.tree.map(
     lambda g, p: g / words_per_batch + 2 * l2 * p, gradient, state.params
   )
@@ -130,15 +129,14 @@ def train_step(
     opt_state=opt_state,
   )
   return new_state, {
-    'bits': bits,
-    'words': words,
-    'cost': bits / words_per_batch + l2 * squared_norm(state.params),
+    **sums,
+    'cost': cost / words_per_batch + l2 * squared_norm(state.params),
     'gradient_norm': jnp.sqrt(squared_norm(gradient)),
   }
 
 
 def create_state(
-  variables: model_lib.Variables,
+  variables: models.Variables,
   optimizer: optax.GradientTransformation,
   key: Array,
 ) -> TrainState:

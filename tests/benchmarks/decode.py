@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 import mrnn_jax
+from mrnn_jax import models
 from mrnn_jax.decoding import generate
 from mrnn_jax.decoding.options import DecodeOptions
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import parallel
 from tests.benchmarks import harness, lengths, weights, work
 
@@ -59,7 +59,7 @@ def growths(options: harness.Options) -> list[harness.Growth]:
 
 
 class Decoding(work.Work):
-  """Captions as ``mrnn_jax.generation`` writes them for all commands."""
+  """Captions as ``mrnn_jax.decoding.generate`` writes them for all commands."""
 
   unit = 'captions'
 
@@ -86,7 +86,7 @@ class Decoding(work.Work):
       max_words=max_words,
     )
     self._batch_size = batch_size
-    self._model = model_lib.MRNN(known.vocab_size, known.feature_size)
+    self._model = models.MRNN(known.vocab_size, known.feature_size)
     self._variables = {'params': known.params, 'statistics': known.statistics}
     self._decoded = None
     self.sizes = {

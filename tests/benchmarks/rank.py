@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax import models
 from mrnn_jax.ranking import ranker as rank_lib
 from mrnn_jax.ranking.prefix_tree import PrefixTree
 from tests.benchmarks import harness, lengths, weights, work
@@ -92,7 +92,7 @@ def _task(sizes: dict[str, int], options: harness.Options) -> work.Task:
 
 
 class Ranking(work.Work):
-  """The matrix by ``mrnn_jax.rank.Ranker``."""
+  """The matrix by ``mrnn_jax.ranking.ranker.Ranker``."""
 
   unit = 'words'
 
@@ -111,7 +111,7 @@ class Ranking(work.Work):
     self._sentences = [sentence.tolist() for sentence in pool]
     self._features = lengths.features(num_images, feature_size)
     random = weights.random_weights(vocab_size, feature_size)
-    model = model_lib.MRNN(vocab_size, feature_size)
+    model = models.MRNN(vocab_size, feature_size)
     self._ranker = rank_lib.Ranker(
       model,
       {'params': random.params, 'statistics': random.statistics},

@@ -158,7 +158,7 @@ def test_torch_model_is_the_same_model():
   torch = pytest.importorskip('torch')
   import jax
 
-  from mrnn_jax.models.mrnn import MRNN
+  from mrnn_jax.models import MRNN
   from tests.benchmarks import torch_mrnn, weights
 
   known = weights.random_weights(20, 6)

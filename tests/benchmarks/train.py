@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
+from mrnn_jax import models
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import PAD
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.training import loop as train_lib
 from mrnn_jax.training import optimizers
+from mrnn_jax.training.objectives import OBJECTIVES
 from tests.benchmarks import harness, lengths, weights, work
 
 SIZES = {
@@ -126,7 +127,7 @@ def plan(
 
 
 class Training(work.Work):
-  """The training loop of ``mrnn_jax.train`` without logs and validation."""
+  """The steps of ``mrnn_jax.training.loop``, without logs and validation."""
 
   unit = 'words'
 
@@ -151,7 +152,7 @@ class Training(work.Work):
       multimodal_dropout=dropout,
       image_dropout=dropout,
     )
-    model = model_lib.create_model(
+    model = models.create_model(
       config.model, vocab_size, feature_size, config.fixed()
     )
     schedule = optimizers.create_schedule(config, self._batches.steps_per_epoch)
@@ -159,12 +160,13 @@ class Training(work.Work):
     self._step_fn = train_lib.compile_train_step(
       self._devices,
       model=model,
+      objective=OBJECTIVES['likelihood'],
       optimizer=optimizer,
       words_per_batch=self._batches.words_per_batch,
       l2=config.l2,
     )
     init_key, key = jax.random.split(jax.random.key(0))
-    variables = model_lib.init_variables(model, init_key)
+    variables = models.init_variables(model, init_key)
     self._state = parallel.replicate(
       train_lib.create_state(variables, optimizer, key), self._devices
     )

@@ -6,12 +6,16 @@ import json
 from array_record.python import array_record_module
 import numpy as np
 import pytest
-import test_build
+import raw_data
 
-from data_prep import beam_jobs, build, records, shards
+from data_prep import build, records
+from data_prep.writing import beam_jobs, shards
 from mrnn_jax.runtime import errors
 
-inputs = test_build.inputs
+
+@pytest.fixture
+def inputs(tmp_path):
+  return raw_data.write(tmp_path)
 
 
 def contents(folder):
@@ -26,7 +30,7 @@ def build_both(capsys, tmp_path, inputs, *args):
   for name, more in (('here', ()), ('beam', ('--beam_runner=DirectRunner',))):
     folder = tmp_path / name
     args_of_beam = args if more else ()
-    code, _, err = test_build.run(
+    code, _, err = raw_data.run_build(
       capsys, *inputs[:-1], f'--data_dir={folder}', *more, *args_of_beam
     )
     assert code == 0, err
@@ -59,7 +63,9 @@ def test_a_failing_engine_is_one_sentence(
     raise OSError('no way')
 
   monkeypatch.setattr(shards, 'write', fail)
-  code, _, err = test_build.run(capsys, *inputs, '--beam_runner=DirectRunner')
+  code, _, err = raw_data.run_build(
+    capsys, *inputs, '--beam_runner=DirectRunner'
+  )
   assert code == 1
   assert "error: Beam's DirectRunner has failed (no way" in err
   # Nothing is left of it.
@@ -105,7 +111,7 @@ def test_beam_on_several_processes(capsys, tmp_path, workers):
   ],
 )
 def test_mistakes(capsys, inputs, args, message):
-  code, _, err = test_build.run(capsys, *inputs, *args)
+  code, _, err = raw_data.run_build(capsys, *inputs, *args)
   assert code == 1
   assert message in err
   assert len(err.strip().splitlines()) == 1

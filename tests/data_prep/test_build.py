@@ -9,9 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+import raw_data
+from raw_data import run_build as run
+from raw_data import save_features as save
 import tensorflow_datasets as tfds
 
-from data_prep import build, checks
+from data_prep import checks
 from mrnn_jax.data import vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -19,36 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def inputs(tmp_path):
-  raw = tmp_path / 'raw'
-  raw.mkdir()
-  lines = [f'{i}.jpg#{k}\tA dog number {i}' for i in range(5) for k in range(2)]
-  (raw / 'Flickr8k.token.txt').write_text('\n'.join(lines))
-  (raw / 'Flickr_8k.trainImages.txt').write_text('0.jpg\n1.jpg\n2.jpg\n')
-  (raw / 'Flickr_8k.devImages.txt').write_text('3.jpg\n')
-  (raw / 'Flickr_8k.testImages.txt').write_text('4.jpg\n')
-  features = tmp_path / 'f.npz'
-  save(features, np.eye(5))
-  return [
-    '--dataset=flickr8k',
-    f'--raw_dir={raw}',
-    f'--features={features}',
-    f'--data_dir={tmp_path / "data"}',
-  ]
-
-
-def save(path, features):
-  ids = [f'{i}.jpg' for i in range(len(features))]
-  np.savez(path, ids=ids, features=np.asarray(features, np.float32))
-
-
-def run(capsys, *args):
-  try:
-    build.run(['build', *args])
-    code = 0
-  except SystemExit as stop:
-    code = stop.code
-  out, err = capsys.readouterr()
-  return code, out, err
+  return raw_data.write(tmp_path)
 
 
 def test_build_twice_and_overwrite(capsys, tmp_path, inputs):

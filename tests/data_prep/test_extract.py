@@ -4,12 +4,13 @@ import pathlib
 import subprocess
 import sys
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
+import tiny_encoder
 
-from data_prep import extract, feature_parts
+from data_prep import extract
+from data_prep.writing import feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import feature_files
 from mrnn_jax.encoders import encode, photos
@@ -17,29 +18,10 @@ from mrnn_jax.encoders import encode, photos
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def apply(params, images):
-  """Return the mean colour and the brightest value of each of 4 quarters."""
-  x = images.astype(jnp.float32) * params
-  x = x.reshape(-1, 2, 4, 2, 4, 3)
-  return jnp.concatenate(
-    [x.mean(axis=(1, 2, 3, 4)), x.max(axis=(2, 4, 5)).reshape(-1, 4)], axis=1
-  )
-
-
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-  """An encoder that takes no time to compile, and small parts."""
-  network = encoders.Network(
-    'tiny', 'ab12' * 16, 8, 7, 4, np.float32(0.5), apply
-  )
-
-  def load(name, weights=None):
-    return network
-
-  monkeypatch.setitem(encoders.ENCODERS, 'tiny', encoders.Recipe(load))
-  monkeypatch.setattr(encoders, 'load', load)
-  monkeypatch.setattr(feature_parts, '_PART_SIZE', 6)
-  return network
+  """The only encoder, and small parts."""
+  return tiny_encoder.install(monkeypatch)
 
 
 @pytest.fixture
@@ -81,12 +63,12 @@ def test_features_of_a_folder(tmp_path, folder, capsys):
   assert table.dtype == np.float16
   for name in READABLE:
     image = photos.read(str(folder / name), 8, 'squash')
-    want = np.asarray(apply(np.float32(0.5), image[None]))[0]
+    want = np.asarray(tiny_encoder.apply(np.float32(0.5), image[None]))[0]
     np.testing.assert_allclose(table.get(name), want, rtol=1e-3)
   assert '17 photos, 7 numbers each' in out
   assert '3 photos could not be read' in out
   assert '00.png: the file is empty' in out
-  assert 'encode by tiny: 20 in ' in err
+  assert 'encode by tiny: 20 photos in ' in err
   lines = (tmp_path / 'f.npz.unreadable.txt').read_text().splitlines()
   assert [line.split('\t')[0] for line in lines] == [
     '00.png',
@@ -252,7 +234,7 @@ def test_one_shape_is_compiled(folder, tiny):
   def count_traces(params, images):
     nonlocal count
     count += 1
-    return apply(params, images)
+    return tiny_encoder.apply(params, images)
 
   network = encoders.Network('tiny', '', 8, 7, 4, np.float32(0.5), count_traces)
   encode.encode_photos(photos.find_all(str(folder)), network, batch_size=7)

@@ -9,7 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from data_prep import caption_features, checks, inspect, records, summary
+from data_prep import checks, inspect, records
+from data_prep.inspection import summary
+from data_prep.writing import content, dataset
 from mrnn_jax.data import feature_files
 from mrnn_jax.runtime import errors
 
@@ -83,19 +85,18 @@ def test_no_image():
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
   names = [EVIL, *(f'{i}.jpg' for i in range(11))]
-  for dataset in ('mine', 'other'):
+  for name in ('mine', 'other'):
     raw = records.RawDataset(
-      {name: [f'A dog {name}', 'Caf\xe9'] for name in names},
+      {image: [f'A dog {image}', 'Caf\xe9'] for image in names},
       {'train': names[:8], 'validation': names[8:10], 'test': names[10:]},
     )
     rows = np.arange(len(names) * 3, dtype=np.float32).reshape(-1, 3)
     table = feature_files.FeatureTable(
       names, rows, 'f', feature_files.Encoder('<b>vgg')
     )
-    checked = checks.check_captions(dataset, raw)
+    checked = checks.check_captions(name, raw)
     checked = checks.check_features(checked, raw, table)
-    content = caption_features.Content(dataset, checked, table, 'x')
-    caption_features.write(content, folder)
+    dataset.write(content.Content(name, checked, table, 'x'), folder)
   return folder
 
 
@@ -121,10 +122,10 @@ def test_text(capsys, data_dir):
 
 
 def test_folders_that_will_do(capsys, data_dir):
-  path = caption_features.dataset_path(data_dir, 'mine')
+  path = dataset.dataset_path(data_dir, 'mine')
   for folder in (path, path.parent, path.parent.parent, data_dir):
-    dataset = '' if folder in (path, path.parent) else 'mine'
-    assert inspect.find(str(folder), dataset) == path
+    chosen = '' if folder in (path, path.parent) else 'mine'
+    assert inspect.find(str(folder), chosen) == path
   for args, message in (
     ((data_dir,), 'holds mine, other: say which with --dataset'),
     ((data_dir, '--dataset=no'), 'there is no dataset "no" in'),
@@ -137,7 +138,7 @@ def test_folders_that_will_do(capsys, data_dir):
 
 
 def test_a_damaged_dataset_gets_one_sentence(capsys, data_dir, tmp_path):
-  path = caption_features.dataset_path(data_dir, 'mine')
+  path = dataset.dataset_path(data_dir, 'mine')
   shutil.copytree(path, tmp_path / '1.0.0')
   (tmp_path / '1.0.0' / 'metadata.json').write_text('{"oddities": [3]}')
   for spoil in (

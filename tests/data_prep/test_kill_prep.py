@@ -50,12 +50,11 @@ def commands(tmp_path_factory):
 @pytest.mark.parametrize('how', ['every file operation', '25 random moments'])
 def test_killed_runs_end_as_others_do(commands, tmp_path, command, how):
   work, args = commands[command]
-  context = killing.context()
   whole = tmp_path / 'whole'
   whole.mkdir()
-  killing.run(context, work, args(tmp_path / 'first'))  # Starts the server.
+  killing.run(work, args(tmp_path / 'first'))  # Starts the server.
   start = time.monotonic()
-  code, operations = killing.run(context, work, args(whole))
+  code, operations = killing.run(work, args(whole))
   seconds = time.monotonic() - start
   assert code == 0
   wanted = killing.contents(whole)
@@ -70,16 +69,16 @@ def test_killed_runs_end_as_others_do(commands, tmp_path, command, how):
     place.mkdir()
     if command == 'build' and number % 2:
       # Over an older dataset, which stays until the new one is there.
-      code, _ = killing.run(context, work, args(place, 'g'))
+      code, _ = killing.run(work, args(place, 'g'))
       assert code == 0
-    code, _ = killing.run(context, work, args(place), **moment)
+    code, _ = killing.run(work, args(place), **moment)
     assert code in (0, -signal.SIGKILL), moment
     kills += code == -signal.SIGKILL
     # Once more, sometimes, at another moment.
     if number % 3 == 0:
       later = {'operation': rng.randint(1, operations)}
-      killing.run(context, work, args(place), **later)
-    code, _ = killing.run(context, work, args(place))
+      killing.run(work, args(place), **later)
+    code, _ = killing.run(work, args(place))
     assert code == 0, moment
     assert killing.contents(place) == wanted, moment
   print(f'{command}: {kills} kills, {operations} file operations')

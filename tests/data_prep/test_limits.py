@@ -1,8 +1,11 @@
 """Files made to fill memory, to take for ever or to leave their place."""
 
+import dataclasses
 import io
 import json
 import os
+import struct
+import tracemalloc
 import zipfile
 
 import fuzz_kinds
@@ -11,10 +14,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep.readers import READERS, plain_pickle, raw_files
+from data_prep.readers import READERS, object_arrays, raw_files
 from mrnn_jax.data import feature_files
 from mrnn_jax.encoders import photos, weights
-from mrnn_jax.runtime import bounded_files, errors
+from mrnn_jax.runtime import bounded_files, errors, json_files
 
 
 def read(reader, path):
@@ -34,7 +37,8 @@ def refused(function, *args):
 def tiny_limits(monkeypatch):
   """Limits that small files reach."""
   monkeypatch.setattr(bounded_files, '_SMALL_BYTES', 1000)
-  monkeypatch.setattr(plain_pickle, 'MAX_STEPS', 1000)
+  table = dataclasses.replace(object_arrays.TABLE, max_steps=1000)
+  monkeypatch.setattr(object_arrays, 'TABLE', table)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def tiny_limits(monkeypatch):
   ],
 )
 def test_json_bombs(tmp_path, monkeypatch, bomb, message):
-  monkeypatch.setattr(bounded_files, 'MAX_JSON_VALUES', 300_000)
+  monkeypatch.setattr(json_files, 'MAX_VALUES', 300_000)
   path = tmp_path / 'x.jsonl'
   path.write_text(bomb)
   assert message in refused(read, 'jsonl', path)
@@ -105,14 +109,51 @@ def test_openings_without_an_end(tmp_path):
   )
 
 
-def test_pickles_of_many_steps(tmp_path, tiny_limits):
-  path = tmp_path / 'x.npy'
+def write_program(path, steps):
+  """Write a ``.npy`` of objects whose pickle consists of these steps."""
   head = io.BytesIO()
   np.lib.format.write_array_header_1_0(
     head, {'descr': '|O', 'fortran_order': False, 'shape': (1,)}
   )
-  path.write_bytes(head.getvalue() + b']' * 1000 + b'.')
+  path.write_bytes(head.getvalue() + steps)
+
+
+def test_pickles_of_many_steps(tmp_path, tiny_limits):
+  path = tmp_path / 'x.npy'
+  write_program(path, b']' * 1000 + b'.')
   assert 'more than 1,000 steps' in refused(read, 'mrnn', path)
+
+
+# What stands for NumPy's arrays copies lists and texts, too.
+_LIST = b'](' + b'K\x01' * 20_000 + b'eq\x00'
+_TEXT = b'X' + struct.pack('<I', 20_000) + b'x' * 20_000 + b'q\x00'
+_BYTES = b'B' + struct.pack('<I', 20_000) + b'x' * 20_000 + b'q\x00'
+_OBJECTS = b'cnumpy\ndtype\nX\x01\0\0\0O\x85Rq\x01'
+_LETTERS = b'cnumpy\ndtype\nX\x06\0\0\0S20000\x85Rq\x01'
+_EMPTY = b'cnumpy.core.multiarray\n_reconstruct\n)R'
+
+
+@pytest.mark.parametrize(
+  ('begin', 'step'),
+  [
+    (_LIST, b'cbuiltins\nlist\nh\x00\x85R'),
+    (_TEXT, b'c_codecs\nencode\nh\x00\x85R'),
+    (_BYTES + _LETTERS, b'cnumpy.core.multiarray\nscalar\nh\x01h\x00\x86R'),
+    (_LIST + _OBJECTS, _EMPTY + b'(M\x20\x4e\x85h\x01\x89h\x00tb'),
+  ],
+)
+def test_pickles_that_copy_what_they_hold(tmp_path, begin, step):
+  """Lists of 20,000 numbers, a thousand times: 160 MB of 60 KB."""
+  path = tmp_path / 'x.npy'
+  write_program(path, b'\x80\x02' + begin + b'](' + step + b'e.')
+  assert 'is no dictionary with' in refused(read, 'mrnn', path)
+  write_program(path, b'\x80\x02' + begin + b'](' + step * 1000 + b'e.')
+  tracemalloc.start()
+  try:
+    assert 'far more than it has bytes' in refused(read, 'mrnn', path)
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+  finally:
+    tracemalloc.stop()
 
 
 def test_archives_that_unpack_to_much_more(tmp_path, tiny_limits):

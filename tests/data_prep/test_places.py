@@ -6,7 +6,7 @@ import os
 from etils import epath
 import pytest
 
-from data_prep import places
+from data_prep.writing import places
 from mrnn_jax.runtime import errors
 
 

@@ -14,8 +14,8 @@ from table_model import (
 )
 
 from mrnn_jax.config import Config
+from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import END
-from mrnn_jax.decoding.generate import decode_options
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.runtime.errors import InputError
 

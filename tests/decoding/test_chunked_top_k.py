@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mrnn_jax.decoding.chunked_top_k import largest
+from mrnn_jax.decoding.chunked_top_k import chunked_top_k
 
 
 def rows(V, kind):
@@ -25,7 +25,7 @@ def rows(V, kind):
   ('V', 'k'), [(200, 1), (200, 3), (64, 3), (33, 1), (320, 9), (1, 1)]
 )
 def test_largest_is_top_k(V, k):
-  fn = jax.jit(jax.vmap(lambda x: largest(x, k)))
+  fn = jax.jit(jax.vmap(lambda x: chunked_top_k(x, k)))
   for kind in ('numbers', 'ties', 'barred'):
     x = rows(V, kind)
     for found, expected in zip(fn(x), lax.top_k(x, k), strict=True):

@@ -8,8 +8,8 @@ from PIL import Image
 import pytest
 
 from mrnn_jax import config as config_lib
+from mrnn_jax import metrics
 from mrnn_jax.evaluation import recall_curve
-from mrnn_jax.metrics import retrieval as metrics
 
 
 @pytest.fixture(scope='module')

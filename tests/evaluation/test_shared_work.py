@@ -78,7 +78,7 @@ def test_batches_are_even(three, num_rows, num_devices, limit, expected):
 def trained(tiny_data_dir, tmp_path_factory):
   """The workdir of a trained model."""
   workdir = tmp_path_factory.mktemp('trained')
-  tasks.run(tiny_run.config(workdir, tiny_data_dir), set())
+  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir)))
   return workdir
 
 
@@ -127,7 +127,7 @@ def test_a_stopped_ranking_goes_on_with_other_processes(
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   for workdir in (whole, parts):
     shutil.copytree(trained, workdir)
-  tasks.run(tiny_run.config(whole, tiny_data_dir, **retrieve()), set())
+  tasks.run(tiny_run.given(tiny_run.config(whole, tiny_data_dir, **retrieve())))
   done = 0
   for num_processes, stopped in ((2, 1), (3, 0), (1, 0)):
     job = Job(parts, tiny_data_dir, num_processes, 1, **retrieve())
@@ -165,7 +165,7 @@ def blocks_done(workdir):
 @pytest.mark.slow
 def test_what_one_process_lacks_ends_all(tiny_data_dir, trained, tmp_path):
   other = tmp_path / 'other'
-  tasks.run(tiny_run.config(other, tiny_data_dir, seed=1), set())
+  tasks.run(tiny_run.given(tiny_run.config(other, tiny_data_dir, seed=1)))
   for flag, message in (
     (f'--workdir={other}', 'find different models'),
     (f'--data_dir={tmp_path}', 'there is no dataset'),

@@ -11,9 +11,8 @@ from fuzzing import Kind
 import h5py
 import numpy as np
 from PIL import Image
-import pytest
 import scipy.io
-import test_weights
+import weights_files
 
 from data_prep import checks
 from data_prep.readers import READERS, formats, raw_files
@@ -154,6 +153,7 @@ def _mrnn():
     b'r\xff\xff\xff\x7f.',
     b'(' * 3000 + b'.',
     b']' + b'a]' * 2000 + b'.',
+    b'](' + b'K\x01' * 9999 + b'eq\x00]' + b'cbuiltins\nlist\nh\x00\x85Ra' * 99,
   ):
     made.append(head + code)
   return made
@@ -283,9 +283,8 @@ def _weights(path):
 
 def _torch(write):
   def make():
-    with pytest.MonkeyPatch.context() as patch:
-      test_weights.torch.__wrapped__(patch)
-      made = [write(*test_weights.state(), protocol) for protocol in (2, 4)]
+    with weights_files.torch_modules():
+      made = [write(*weights_files.state(), protocol) for protocol in (2, 4)]
     hostile = b'cposix\nsystem\n(S"touch /tmp/fuzzed"\ntR.'
     return [*made, b'\x80\x02' + hostile]
 
@@ -295,7 +294,7 @@ def _torch(write):
 def _safetensors():
   values = fuzzing.numbers(4, 6)
   return [
-    test_weights.safetensors(
+    weights_files.safetensors(
       {
         'a': ('F32', values),
         'b': ('F16', values.astype(np.float16)),
@@ -379,9 +378,9 @@ KINDS: dict[str, Kind] = {
   'features matlab 7.3': Kind('.mat', _hdf5(512), _beside),
   'features hdf5': Kind('.h5', _hdf5(), _features),
   'weights pth': Kind(
-    '.pth', _torch(test_weights.zipped), _weights, _in_archive
+    '.pth', _torch(weights_files.zipped), _weights, _in_archive
   ),
-  'weights pth legacy': Kind('.pth', _torch(test_weights.legacy), _weights),
+  'weights pth legacy': Kind('.pth', _torch(weights_files.legacy), _weights),
   'weights safetensors': Kind('.safetensors', _safetensors, _weights),
   'weights npz': Kind('.npz', _npz_weights, _weights, _zip),
   **{

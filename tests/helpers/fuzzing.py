@@ -1,7 +1,7 @@
 """Damaged files for every reader, and what a reader may do with them.
 
 An input is a function of its kind and its number, so whatever fails can be made
-again: ``python tests/data_prep/fuzzing.py KIND NUMBER FILE`` writes one.
+again: ``python tests/helpers/fuzzing.py KIND NUMBER FILE`` writes one.
 """
 
 from collections.abc import Callable

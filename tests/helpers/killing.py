@@ -1,14 +1,16 @@
 """Runs the commands in children that are killed at a chosen moment.
 
-A fork server imports what they need once, so that a child takes as long as its
-work.  A moment is a number of file operations or a time.
+A child takes as long as its work, see ``children``.  A moment is a number of
+file operations or a time.
 """
 
-import multiprocessing
 import os
 import pathlib
 import signal
 import sys
+
+import children
+import pytest
 
 # What Python tells its audit hooks of, and changes files.
 _OPERATIONS = (
@@ -22,20 +24,10 @@ _OPERATIONS = (
 )
 
 
-def context() -> multiprocessing.context.BaseContext:
-  """Return a context whose children have the commands imported."""
-  made = multiprocessing.get_context('forkserver')
-  made.set_forkserver_preload(
-    ['data_prep.build', 'data_prep.extract', 'tensorflow_datasets']
-  )
-  return made
-
-
-def run(made, work, argv, operation=None, seconds=None):
+def run(work, argv, operation=None, seconds=None):
   """Run a command in a child.
 
   Args:
-    made: of ``context``.
     work: the command, see ``build`` and ``extract``.
     argv: its arguments.
     operation: the child is killed before this one of its file operations.
@@ -44,8 +36,9 @@ def run(made, work, argv, operation=None, seconds=None):
   Returns:
     The child's exit code and how many file operations it came to.
   """
-  count = made.Value('i', 0)
-  child = made.Process(target=_child, args=(work, argv, operation, count))
+  context = children.context()
+  count = context.Value('i', 0)
+  child = context.Process(target=_child, args=(work, argv, operation, count))
   child.start()
   child.join(seconds)
   if child.is_alive():
@@ -61,24 +54,12 @@ def build(argv):
 
 
 def extract(argv):
-  import test_extract
+  import tiny_encoder
 
-  from data_prep import extract, feature_parts
-  from mrnn_jax import encoders
+  from data_prep import extract
 
-  network = encoders.Network(
-    'tiny', 'ab12' * 16, 8, 7, 4, test_extract.np.float32(0.5), _apply
-  )
-  encoders.ENCODERS['tiny'] = encoders.Recipe(lambda *unused: network)
-  encoders.load = lambda *unused: network
-  feature_parts._PART_SIZE = 6
+  tiny_encoder.install(pytest.MonkeyPatch())
   extract.run(['extract', '--encoder=tiny', '--batch_size=4', *argv])
-
-
-def _apply(params, images):
-  import test_extract
-
-  return test_extract.apply(params, images)
 
 
 def _child(work, argv, operation, count):

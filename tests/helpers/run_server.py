@@ -85,7 +85,7 @@ def run(order: dict) -> None:
     kill_after_block(block, seconds)
   elif seconds is not None:
     kill_later(seconds)
-  tasks.run(tiny_run.config(**order), set())
+  tasks.run(tiny_run.given(tiny_run.config(**order)))
 
 
 def main() -> None:

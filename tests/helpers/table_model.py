@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
-from mrnn_jax.decoding.decode import decode_in_batches
+from mrnn_jax.decoding.batches import decode_in_batches
 from mrnn_jax.decoding.search import search
 
 A, B, C = 4, 5, 6  # The words of the tiny vocabularies.

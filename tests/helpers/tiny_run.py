@@ -35,10 +35,30 @@ def config(workdir, data_dir, **changes):
   )
 
 
+def given(config):
+  """What a command of such a configuration gives: all that is no default."""
+  values = {name: getattr(config, name) for name in config_lib.FIELDS}
+  return config_lib.Given(
+    {
+      name: value
+      for name, value in values.items()
+      if value != config_lib.FIELDS[name].default
+    }
+  )
+
+
 def flags(workdir, data_dir, **changes):
-  """The same as a command line."""
-  options = {'task': 'train', **OPTIONS, **changes}
-  options |= {'workdir': workdir, 'data_dir': data_dir}
+  """The same as a command line: of ``OPTIONS`` and the data what it uses."""
+  task = changes.get('task', 'train')
+  options = {'data_dir': data_dir, **OPTIONS}
+  if 'features' in changes:
+    del options['data_dir']
+  options = {
+    name: value
+    for name, value in options.items()
+    if task in config_lib.FIELDS[name].metadata['tasks']
+  }
+  options |= {'task': task, 'workdir': workdir, **changes}
   return [f'--{name}={value}' for name, value in options.items()]
 
 

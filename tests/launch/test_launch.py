@@ -9,6 +9,7 @@ from absl import flags
 import pytest
 import yaml
 
+from mrnn_jax import config as config_lib
 from mrnn_jax.config import flags as config_flags
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
@@ -31,8 +32,9 @@ def parse(words):
   values = flags.FlagValues()
   config_flags.define_flags(values)
   flags.DEFINE_multi_string('flagfile', None, '', flag_values=values)
-  values(['main', *[w for w in words if not w.startswith('--flagfile')]])
-  return config_flags.from_flags(values)
+  argv = ['main', *[w for w in words if not w.startswith('--flagfile')]]
+  values(argv)
+  return config_lib.complete(config_flags.read(values, argv))
 
 
 def after_module(line):
@@ -65,12 +67,12 @@ def test_local_wants_a_number(args):
 )
 def test_flags_arrive(name):
   before = ['NAME', 'ZONE'] if name == 'tpu_vm.sh' else []
-  given = ['--workdir=a b', '--beam_size=7']
+  given = ['--workdir=a b', '--num_devices=7']
   (line,) = dry_run(name, *before, *given)
   if before:
     line = shlex.split(line)[-1].removeprefix('--command=')
   config = parse(after_module(line))
-  assert (config.workdir, config.beam_size) == ('a b', 7)
+  assert (config.workdir, config.num_devices) == ('a b', 7)
   if 'score' in name:
     assert (config.task, config.shard) == ('score', 'auto')
 

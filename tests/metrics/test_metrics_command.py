@@ -83,9 +83,9 @@ _GOOD = '{"image_id": "x.jpg", "caption": "a"}\n'
   [
     ('', 'h.jsonl: there is no line'),
     ('\n \n', 'h.jsonl: there is no line'),
-    (_GOOD + '{"image_id": \n', 'h.jsonl:2: the line is not a JSON object'),
-    (_GOOD + '\n["x"]\n', 'h.jsonl:3: the line is not a JSON object'),
-    ('[' * 10**5, 'h.jsonl:1: the line is not a JSON object'),
+    (_GOOD + '{"image_id": \n', 'h.jsonl:2 is no JSON ('),
+    (_GOOD + '\n["x"]\n', 'h.jsonl:3 is no JSON object'),
+    ('[' * 10**5, 'h.jsonl:1 is JSON nested too deeply'),
     ('{"caption": "a"}', 'h.jsonl:1: "image_id" must be there'),
     ('{"image_id": true, "caption": "a"}', 'h.jsonl:1: "image_id" must'),
     ('{"image_id": 1.5, "caption": "a"}', 'h.jsonl:1: "image_id" must'),
@@ -124,10 +124,10 @@ def test_says_what_is_wrong_with_references(files, capsys, text, message):
 
 def test_says_which_file_cannot_be_read(files, tmp_path, capsys):
   absent = tmp_path / 'absent.jsonl'
-  _check_refused((files[0], absent), capsys, 'absent.jsonl cannot be read: No')
-  _check_refused((tmp_path, files[1]), capsys, 'cannot be read: Is a directory')
+  _check_refused((files[0], absent), capsys, 'absent.jsonl (No such file')
+  _check_refused((tmp_path, files[1]), capsys, '(Is a directory')
   files[0].write_bytes(b'{"caption": "\xff"}')
-  _check_refused(files, capsys, 'h.jsonl is not UTF-8 text')
+  _check_refused(files, capsys, 'h.jsonl:1 is not UTF-8 (byte 0xff)')
 
 
 def test_says_what_is_wrong_with_training_captions(files, tmp_path, capsys):

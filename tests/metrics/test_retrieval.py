@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrnn_jax import metrics
-from mrnn_jax.metrics import retrieval
+from mrnn_jax.metrics import score_matrix
 from mrnn_jax.runtime.errors import InputError
 
 PERCENT = (0, 0.1, 5, 12.5, 20, 33, 50, 60, 75, 99, 100)
@@ -81,7 +81,7 @@ def test_constant_scores_are_the_worst_ranks():
 def test_ranks_are_those_of_sorted_lists(problem, block):
   scores, owner, shortlist = problem
   everything = np.tile(np.arange(scores.shape[1]), (scores.shape[1], 1))
-  with mock.patch.object(retrieval, '_BLOCK', block):
+  with mock.patch.object(score_matrix, '_BLOCK', block):
     ranks = metrics.image_to_text_ranks(scores, owner)
     listed = metrics.image_to_text_ranks(scores, owner, shortlist)
     text_ranks = metrics.text_to_image_ranks(scores, owner)
@@ -102,7 +102,7 @@ def test_recall_curves_are_those_of_sorted_lists(problem, block):
   scores, owner, shortlist = problem
   num_images = scores.shape[1]
   everything = np.tile(np.arange(num_images), (num_images, 1))
-  with mock.patch.object(retrieval, '_BLOCK', block):
+  with mock.patch.object(score_matrix, '_BLOCK', block):
     curves = [
       metrics.image_to_text_recall_curve(scores, owner, percent=PERCENT),
       metrics.image_to_text_recall_curve(scores, owner, shortlist, PERCENT),
@@ -181,7 +181,7 @@ def test_a_score_that_is_not_finite_is_an_error(bad, place, block):
   scores[place] = bad
   message = rf'sentence {place[0]} for image {place[1]} is -?(nan|inf)'
   everything = np.tile(np.arange(3), (3, 1))
-  with mock.patch.object(retrieval, '_BLOCK', block):
+  with mock.patch.object(score_matrix, '_BLOCK', block):
     for measure in (
       lambda: metrics.image_to_text_ranks(scores, OWNER),
       lambda: metrics.image_to_text_ranks(scores, OWNER, everything),
@@ -224,7 +224,7 @@ def test_arrays_must_fit_each_other(owner, shortlist, message):
 def test_nearest_images_by_brute_force():
   rng = np.random.default_rng(0)
   features = rng.normal(size=(30, 4)).astype(np.float16)
-  with mock.patch.object(retrieval, '_BLOCK', 100):
+  with mock.patch.object(score_matrix, '_BLOCK', 100):
     nearest = metrics.nearest_images(features, 7)
   wide = features.astype(float)
   distances = np.linalg.norm(wide[:, None] - wide, axis=-1)

@@ -1,11 +1,11 @@
 import jax
 import jax.numpy as jnp
-from jax.test_util import check_grads
 import numpy as np
 import pytest
 
+from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
-from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax.models import layers
 
 SIZES = {
   'vocab_size': 11,
@@ -17,8 +17,8 @@ SIZES = {
 
 
 def make(seed=0, name='m-rnn', **options):
-  model = model_lib.MODELS[name](**SIZES, **options)
-  variables = model_lib.init_variables(model, jax.random.key(seed))
+  model = models.MODELS[name](**SIZES, **options)
+  variables = models.init_variables(model, jax.random.key(seed))
   # Nothing may stay 0 or 1 where a mistake could hide behind it.
   leaves, tree = jax.tree.flatten(variables)
   keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
@@ -55,7 +55,7 @@ def numpy_mrnn(variables, tokens, feature, use_image=True):
 def test_scaled_tanh_golden():
   x = jnp.asarray([-3.0, -1.0, 0.0, 0.5, 1.0, 2.0])
   expected = [-1.6541749, -0.9999972, 0.0, 0.5516837, 0.9999972, 1.4929388]
-  np.testing.assert_allclose(model_lib.scaled_tanh(x), expected, rtol=1e-5)
+  np.testing.assert_allclose(layers.scaled_tanh(x), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['m-rnn', 'rnn-base'])
@@ -81,10 +81,10 @@ def test_rnn_base_does_not_see_the_image():
 
 
 def test_the_papers_sizes_are_the_default():
-  model = model_lib.create_model('m-rnn', 2539, 4096, {})
+  model = models.create_model('m-rnn', 2539, 4096, {})
   shapes = jax.tree.map(
     lambda x: x.shape,
-    jax.eval_shape(lambda: model_lib.init_variables(model, jax.random.key(0)))[
+    jax.eval_shape(lambda: models.init_variables(model, jax.random.key(0)))[
       'params'
     ],
   )
@@ -113,35 +113,7 @@ def test_packed_rows_equal_single_ones():
     at += len(caption)
 
 
-def test_steps_equal_the_scan():
-  model, variables = make()
-  tokens = np.asarray([[START, 4, 9, 3], [START, 7, 7, 10]])
-  whole = model.apply(variables, tokens, method='language')
-  carry = model.apply(variables, 2, method='initial_carry')
-  for t in range(4):
-    carry, context = model.apply(
-      variables, carry, tokens[:, t], method='language_step'
-    )
-    np.testing.assert_allclose(context, whole[:, t], rtol=1e-5, atol=1e-5)
-
-
-def test_gradient():
-  model, variables = make()
-  tokens = np.asarray([[START, 4, 9, START, 6]])
-  features = np.random.default_rng(0).normal(size=(1, 2, 7))
-
-  def loss(params):
-    logits = model.apply({**variables, 'params': params}, tokens, features)
-    return jax.nn.logsumexp(logits, axis=-1).sum() - logits[..., 3].sum()
-
-  with jax.enable_x64(True):
-    params = jax.tree.map(
-      lambda x: jnp.asarray(x, jnp.float64), variables['params']
-    )
-    check_grads(loss, (params,), order=1, modes=['rev'], rtol=1e-3)
-
-
-@pytest.mark.parametrize('scaling', model_lib.FEATURE_SCALINGS)
+@pytest.mark.parametrize('scaling', layers.FEATURE_SCALINGS)
 def test_feature_scaling(scaling):
   features = jnp.asarray([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0]])
   statistics = {
@@ -154,7 +126,7 @@ def test_feature_scaling(scaling):
     # Clipped to 5 deviations; a feature that never varies says nothing.
     'standardize': [[5, 0, 0], [-5, -2, 0]],
   }[scaling]
-  scaled = model_lib.scale_features(features, scaling, statistics)
+  scaled = layers.scale_features(features, scaling, statistics)
   np.testing.assert_allclose(scaled, expected, rtol=1e-6)
 
 
@@ -162,29 +134,29 @@ def test_dropout_keeps_the_mean_and_its_rate():
   x = jnp.ones((64, 501))
   keys = jax.random.split(jax.random.key(0), 64)
   for rate in (0.25, 0.5, 0.9):
-    y = np.asarray(model_lib.dropout(x, rate, keys, 0))
+    y = np.asarray(layers.dropout(x, rate, keys, 0))
     assert abs((y == 0).mean() - rate) < 0.01
     assert abs(y.mean() - 1) < 0.05
-  assert (model_lib.dropout(x, 0.5, None, 0) == x).all()
-  a, b = (np.asarray(model_lib.dropout(x, 0.5, keys, s)) for s in (0, 1))
+  assert (layers.dropout(x, 0.5, None, 0) == x).all()
+  a, b = (np.asarray(layers.dropout(x, 0.5, keys, s)) for s in (0, 1))
   assert 0.4 < (a == b).mean() < 0.6
 
 
 def test_a_rows_dropout_is_its_own():
   x = jnp.ones((6, 40))
   keys = jax.random.split(jax.random.key(3), 6)
-  whole = model_lib.dropout(x, 0.5, keys, 2)
-  part = model_lib.dropout(x[2:4], 0.5, keys[2:4], 2)
+  whole = layers.dropout(x, 0.5, keys, 2)
+  part = layers.dropout(x[2:4], 0.5, keys[2:4], 2)
   np.testing.assert_array_equal(whole[2:4], part)
 
 
 def test_random_recurrent_init():
-  model = model_lib.create_model('m-rnn', 20, 7, {'recurrent_scale': 0.0})
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  model = models.create_model('m-rnn', 20, 7, {'recurrent_scale': 0.0})
+  variables = models.init_variables(model, jax.random.key(0))
   kernel = np.asarray(variables['params']['recurrent'])
   assert abs(kernel - np.diag(np.diag(kernel))).max() > 0.01
-  model = model_lib.create_model('m-rnn', 20, 7, {'recurrent_scale': 0.5})
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  model = models.create_model('m-rnn', 20, 7, {'recurrent_scale': 0.5})
+  variables = models.init_variables(model, jax.random.key(0))
   np.testing.assert_array_equal(
     variables['params']['recurrent'], 0.5 * np.eye(256)
   )
@@ -221,7 +193,7 @@ def test_the_gradient_of_a_rounded_product():
     for shape in ((2, 3, 4), (4, 5), (2, 3, 5))
   )
   product, pull = jax.vjp(
-    lambda x, kernel: model_lib.rounded_product(x, kernel, 'bfloat16'),
+    lambda x, kernel: layers.rounded_product(x, kernel, 'bfloat16'),
     x,
     kernel,
   )

@@ -16,15 +16,17 @@ import sys
 import jax
 import numpy as np
 
-from mrnn_jax import model, parallel, rank
-from mrnn_jax.vocabulary import END, START
+from mrnn_jax import models
+from mrnn_jax.data.vocabulary import END, START
+from mrnn_jax.ranking import ranker as ranker_lib
+from mrnn_jax.runtime import parallel
 
-network = model.MRNN(
+network = models.MRNN(
   vocab_size=16, feature_size=256,
   embedding_size=4, recurrent_size=4, multimodal_size=4,
 )
-variables = model.init_variables(network, jax.random.key(0))
-ranker = rank.Ranker(
+variables = models.init_variables(network, jax.random.key(0))
+ranker = ranker_lib.Ranker(
   network, variables, parallel.local_devices(1),
   image_block=2000, tile_rows=20_000,
 )

@@ -1,9 +1,11 @@
 import jax
 import numpy as np
 import pytest
+from small_models import make, seeing_variants
+from table_model import quick_jit
 
-from mrnn_jax.data.vocabulary import END, START
-from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax import models
+from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.ranking import prefix_tree
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
@@ -11,14 +13,14 @@ from mrnn_jax.runtime import parallel
 
 @pytest.fixture(scope='module')
 def model_and_variables():
-  model = model_lib.MRNN(
+  model = models.MRNN(
     vocab_size=20,
     feature_size=7,
     embedding_size=5,
     recurrent_size=6,
     multimodal_size=8,
   )
-  return model, model_lib.init_variables(model, jax.random.key(0))
+  return model, models.init_variables(model, jax.random.key(0))
 
 
 @pytest.fixture(scope='module')
@@ -37,13 +39,34 @@ def features():
 
 
 def naive(model, variables, sentences, features):
-  scores = np.empty((len(sentences), len(features)))
+  """Every sentence for every image, as a caption of its own."""
+  S, N, T = len(sentences), len(features), max(map(len, sentences)) - 1
+  tokens, targets = np.full((2, S, T), PAD, np.int32)
   for s, sentence in enumerate(sentences):
-    tokens = np.repeat(np.asarray([sentence[:-1]]), len(features), 0)
-    logits = model.apply(variables, tokens, features[:, None])
-    log_probs = np.asarray(jax.nn.log_softmax(logits))
-    scores[s] = sum(log_probs[:, t, w] for t, w in enumerate(sentence[1:]))
-  return scores
+    tokens[s, : len(sentence) - 1] = sentence[:-1]
+    targets[s, : len(sentence) - 1] = sentence[1:]
+  logits = quick_jit(model.apply)(
+    variables,
+    np.repeat(tokens, N, 0),
+    np.tile(features, (S, 1))[:, None],
+  )
+  log_probs = np.asarray(jax.nn.log_softmax(logits)).reshape(S, N, T, -1)
+  chosen = np.take_along_axis(log_probs, targets[:, None, :, None], 3)[..., 0]
+  return np.where(targets[:, None] == PAD, 0, chosen).sum(2)
+
+
+@seeing_variants
+def test_factored_is_naive_whatever_the_carry(variant, sentences, features):
+  model, variables = make(variant, vocab_size=20)
+  ranker = ranker_lib.Ranker(
+    model, variables, parallel.local_devices(2), image_block=5, tile_rows=15
+  )
+  np.testing.assert_allclose(
+    ranker.log_probs(sentences, features),
+    naive(model, variables, sentences, features),
+    rtol=1e-5,
+    atol=1e-4,
+  )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mrnn_jax.reports import page_parts
+from mrnn_jax.reports import axes, charts, page_parts
 
 HOSTILE = '</script><img src=x onerror="alert(1)">\'&\u2028'
 VOID = {'meta', 'img', 'br', 'input', 'link', 'hr'}
@@ -42,7 +42,7 @@ class Checker(html.parser.HTMLParser):
 
 def line(**changes):
   points = [(0, 300.0), (5, 40.0), (10, 18.5)]
-  return page_parts.Series(**{'name': 'training', 'points': points, **changes})
+  return charts.Series(**{'name': 'training', 'points': points, **changes})
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def line(**changes):
     page_parts.paragraph(HOSTILE),
     page_parts.facts({HOSTILE: HOSTILE}),
     page_parts.table([HOSTILE, 'b'], [[HOSTILE, HOSTILE]], HOSTILE),
-    page_parts.line_chart([line(name=HOSTILE)], HOSTILE, HOSTILE, HOSTILE),
-    page_parts.line_chart([line(name=HOSTILE, dots=True)], 'a', 'b', 'c'),
-    page_parts.histogram([0, 1, 2], [3, 4], HOSTILE, HOSTILE, HOSTILE),
+    charts.line_chart([line(name=HOSTILE)], HOSTILE, HOSTILE, HOSTILE),
+    charts.line_chart([line(name=HOSTILE, dots=True)], 'a', 'b', 'c'),
+    charts.histogram([0, 1, 2], [3, 4], HOSTILE, HOSTILE, HOSTILE),
     page_parts.document(HOSTILE, ''),
   ],
 )
@@ -103,7 +103,7 @@ def test_a_table_shows_none_as_empty_and_zero_as_zero():
   ],
 )
 def test_ticks_are_round(low, high, expected):
-  assert page_parts._ticks(low, high, 6) == expected
+  assert axes._ticks(low, high, 6) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,41 +115,41 @@ def test_ticks_are_round(low, high, expected):
   ],
 )
 def test_ticks_of_logarithmic_axes_are_round(low, high, expected):
-  assert page_parts._log_ticks(low, high) == expected
+  assert axes._log_ticks(low, high) == expected
 
 
 def test_a_chart_keeps_its_points_in_the_frame_and_their_order():
   chart = Checker(
-    page_parts.line_chart([line()], 'Perplexity', 'epoch', 'PPL', log_y=True)
+    charts.line_chart([line()], 'Perplexity', 'epoch', 'PPL', log_y=True)
   )
   (points,) = [x['points'] for x in chart.all('polyline')]
   places = [tuple(map(float, point.split(','))) for point in points.split()]
   xs, ys = zip(*places, strict=True)
   assert list(xs) == sorted(xs)
   assert list(ys) == sorted(ys)  # Perplexity falls, y grows downwards.
-  assert min(xs) >= 0 and max(xs) <= page_parts._WIDTH
-  assert min(ys) >= 0 and max(ys) <= page_parts._HEIGHT
+  assert min(xs) >= 0 and max(xs) <= charts._WIDTH
+  assert min(ys) >= 0 and max(ys) <= charts._HEIGHT
 
 
 def test_what_cannot_be_drawn_is_left_out():
   odd = [(0, 5.0), (1, float('nan')), (2, 0.0), (3, 7.0)]
   chart = Checker(
-    page_parts.line_chart([line(points=odd)], 't', 'x', 'y', log_y=True)
+    charts.line_chart([line(points=odd)], 't', 'x', 'y', log_y=True)
   )
   assert len(chart.all('polyline')[0]['points'].split()) == 2
-  assert page_parts.line_chart([line(points=[])], 't', 'x', 'y') == ''
-  assert page_parts.histogram([], [], 't', 'x') == ''
+  assert charts.line_chart([line(points=[])], 't', 'x', 'y') == ''
+  assert charts.histogram([], [], 't', 'x') == ''
 
 
 @pytest.mark.parametrize('points', [[(1, 1)], [(1, 2), (1, 2)], [(0, 0)]])
 def test_a_chart_of_one_place_is_drawn(points):
-  chart = Checker(page_parts.line_chart([line(points=points)], 't', 'x', 'y'))
+  chart = Checker(charts.line_chart([line(points=points)], 't', 'x', 'y'))
   assert 'nan' not in str(chart.tags)
 
 
 def test_bars_are_as_high_as_their_counts():
   chart = Checker(
-    page_parts.histogram([0.5, 1.5, 2.5, 3.5], [10, 0, 5], 'Words', 'words')
+    charts.histogram([0.5, 1.5, 2.5, 3.5], [10, 0, 5], 'Words', 'words')
   )
   heights = [float(x['height']) for x in chart.all('rect')]
   assert heights[1] == 0

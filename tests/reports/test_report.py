@@ -143,7 +143,8 @@ def make_config(workdir, **changes):
 
 @pytest.fixture(scope='module')
 def full_page(full, photos):
-  tasks.run(make_config(full, photos=str(photos)), {'photos'})
+  given = {'task': 'report', 'workdir': str(full), 'photos': str(photos)}
+  tasks.run(config_lib.Given({**given, 'data_dir': '/nowhere'}))
   return full / 'report.html'
 
 
@@ -323,24 +324,29 @@ def test_the_dataset_gives_the_references(tmp_path, split, monkeypatch, vocab):
     report.write_page(make_config(tmp_path))
 
 
-def test_a_model_that_cannot_rank_is_not_told_to(tmp_path):
-  evaluation = {**make_evaluation(), 'model': 'rnn-base', 'retrieval': None}
+@pytest.mark.parametrize('model', ['rnn-base', 'elman'])
+def test_a_model_that_cannot_rank_is_not_told_to(tmp_path, model):
+  evaluation = {**make_evaluation(), 'model': model, 'retrieval': None}
   (tmp_path / 'evaluation.json').write_text(json.dumps(evaluation))
   write_lines(tmp_path / 'captions.jsonl', make_captions())
   report.write_page(make_config(tmp_path))
   text = shown(tmp_path / 'report.html')
-  assert 'RNN-Base does not see the image' in text
+  assert f'{model} does not see the image' in text
   assert '--task=retrieve' not in text
 
 
 @pytest.mark.parametrize(
   ('name', 'content', 'message'),
   [
-    ('captions.jsonl', '{"image_id": "a"}\n', 'line 1 of .* has no "caption"'),
-    ('captions.jsonl', '\n{"image', 'line 2 of .* is not a record'),
-    ('retrieval.jsonl', '3\n', 'line 1 of .* is not a record'),
-    ('evaluation.json', '{}', "is not an evaluation .KeyError: 'dataset'"),
-    ('evaluation.json', '{', 'is not an evaluation'),
+    (
+      'captions.jsonl',
+      '{"image_id": "a"}\n',
+      'captions.jsonl:1 has no "caption": write',
+    ),
+    ('captions.jsonl', '\n{"image', 'captions.jsonl:2 is no JSON'),
+    ('retrieval.jsonl', '3\n', 'retrieval.jsonl:1 is no JSON object'),
+    ('evaluation.json', '{}', 'is not an evaluation, it lacks "dataset"'),
+    ('evaluation.json', '{', 'evaluation.json:1 is no JSON .*: make it'),
   ],
 )
 def test_broken_files_are_named(tmp_path, name, content, message):

@@ -5,7 +5,7 @@ from mrnn_jax.runtime import allocator
 
 PROGRAM = """
 import ctypes, resource, sys
-from mrnn_jax import allocator
+from mrnn_jax.runtime import allocator
 
 if sys.argv[1] == 'keep':
   assert allocator.keep_freed_memory()

@@ -107,7 +107,7 @@ def test_none_is_good(workdir):
 
 def test_training_goes_on_from_the_one_before(tiny_data_dir, tmp_path, capsys):
   config = tiny_run.config(tmp_path, tiny_data_dir, keep_checkpoints=9)
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   whole = tiny_run.last_state(tmp_path)
   # Stopped after step 12, and the last checkpoint cut.
   folder = tmp_path / checkpoint_lib.FOLDER
@@ -117,7 +117,7 @@ def test_training_goes_on_from_the_one_before(tiny_data_dir, tmp_path, capsys):
   # A save that was killed.
   (folder / '7.orbax-checkpoint-tmp/state').mkdir(parents=True)
   capsys.readouterr()
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   said = capsys.readouterr()
   assert 'going on from step 8' in said.out
   assert 'step 12' in said.err or '12 is kept' in said.err

@@ -140,7 +140,7 @@ def test_any_topology_gives_the_same(
   shared = jobs.results(tmp_path)
   shutil.rmtree(tmp_path / 'scores')
   options |= {'task': 'evaluate', 'num_devices': 1}
-  tasks.run(tiny_run.config(tmp_path, tiny_data_dir, **options), set())
+  tasks.run(tiny_run.given(tiny_run.config(tmp_path, tiny_data_dir, **options)))
   jobs.assert_same_results(shared, jobs.results(tmp_path))
   found = costs(tmp_path)
   assert len(found[0]) == 20

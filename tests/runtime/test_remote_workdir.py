@@ -10,7 +10,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 import numpy as np
 import pytest
-import test_matrix_store
+import small_matrix
 import tiny_run
 
 from mrnn_jax import tasks
@@ -75,7 +75,7 @@ def run(workdir, data_dir, task, **changes):
     workdir, data_dir, task=task, rank_image_block=4, **changes
   )
   # Not a path of this machine.
-  tasks.run(config.replace(workdir=str(workdir)), set())
+  tasks.run(tiny_run.given(config.replace(workdir=str(workdir))))
 
 
 def test_the_whole_job(bucket, tiny_data_dir, tmp_path, monkeypatch, capfd):
@@ -118,12 +118,12 @@ def test_a_matrix_under_way_is_here_and_a_finished_one_there(
   bucket, tmp_path, monkeypatch
 ):
   folder = epath.Path(WORKDIR) / retrieval.FOLDER
-  features = test_matrix_store.FEATURES
-  expected = test_matrix_store.expected(features)
-  ranker = test_matrix_store.FakeRanker()
+  features = small_matrix.FEATURES
+  expected = small_matrix.expected(features)
+  ranker = small_matrix.FakeRanker()
 
   def matrix(features=features):
-    return test_matrix_store.store(folder, ranker).matrix('m', features)
+    return small_matrix.store(folder, ranker).matrix('m', features)
 
   ranker.stop_at = 2
   with pytest.raises(KeyboardInterrupt):
@@ -141,7 +141,7 @@ def test_a_matrix_under_way_is_here_and_a_finished_one_there(
   np.testing.assert_array_equal(matrix(features[:3]), expected[:, :3])
   assert ranker.computed == 4 and kept.stat().st_mtime_ns == before
   more = np.concatenate([features, 50 + features[:2]])
-  np.testing.assert_array_equal(matrix(more), test_matrix_store.expected(more))
+  np.testing.assert_array_equal(matrix(more), small_matrix.expected(more))
   assert ranker.computed == 5
   assert np.load(kept).shape == (6, 9)
   # A copy that was cut short: its state is written last.

@@ -109,7 +109,7 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(tmp_path):
   write(tmp_path, process='an earlier start')
   code = (
     'import sys, time\n'
-    'from mrnn_jax import workdir_lock\n'
+    'from mrnn_jax.runtime import workdir_lock\n'
     'with workdir_lock.hold(sys.argv[1], "train"):\n'
     '  print("mine", flush=True)\n'
     '  time.sleep(2)\n'

@@ -67,20 +67,17 @@ def read(path):
 
 
 def run(folder, output, **changes):
-  config = config_lib.Config(
-    **{
-      'task': 'score',
-      'model_file': str(folder / 'model.npz'),
-      'features': str(folder / 'features.npz'),
-      'score_input': str(folder / 'r.jsonl'),
-      'output': str(output),
-      'score_block': 7,
-      'rank_tile_rows': 16,
-      'num_devices': 1,
-      **changes,
-    }
-  )
-  tasks.run(config, set())
+  options = {
+    'task': 'score',
+    'model_file': str(folder / 'model.npz'),
+    'features': str(folder / 'features.npz'),
+    'score_input': str(folder / 'r.jsonl'),
+    'output': str(output),
+    'score_block': 7,
+    'rank_tile_rows': 16,
+    'num_devices': 1,
+  }
+  tasks.run(config_lib.Given({**options, **changes}))
 
 
 def names(folder):
@@ -324,17 +321,6 @@ def test_one_item_is_made_ahead():
       time.sleep(0.001)
     seen.append((item, len(made)))
   assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)]
-
-
-def test_progress_tells_the_time_left(capsys, monkeypatch):
-  clock = iter([0.0, 0.0, 5.0, 20.0])
-  monkeypatch.setattr(scoring_job.time, 'monotonic', lambda: next(clock))
-  progress = scoring_job._Progress(1000)
-  for done, position in ((10, 100), (20, 200), (30, 300)):
-    progress({'records': done - 1, 'bad': 1}, position)
-  assert capsys.readouterr().err == (
-    'scoring: 30 records, 30%, 1 records/s, 1 min 10 s left, 1 bad\n'
-  )
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 import jax
 import numpy as np
 import pytest
+from small_models import make, variants
+from table_model import quick_jit
 
-from mrnn_jax.data.vocabulary import END, START
-from mrnn_jax.models import mrnn as model_lib
+from mrnn_jax import models
+from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.scoring import pair_scorer
@@ -14,14 +16,14 @@ D = 7
 
 @pytest.fixture(scope='module')
 def model_and_variables():
-  model = model_lib.MRNN(
+  model = models.MRNN(
     vocab_size=20,
     feature_size=D,
     embedding_size=5,
     recurrent_size=6,
     multimodal_size=8,
   )
-  return model, model_lib.init_variables(model, jax.random.key(0))
+  return model, models.init_variables(model, jax.random.key(0))
 
 
 @pytest.fixture(scope='module')
@@ -51,6 +53,29 @@ def score(model_and_variables, problem, num_devices=1, tile_rows=32):
 @pytest.fixture(scope='module')
 def scored(model_and_variables, problem):
   return score(model_and_variables, problem)
+
+
+@variants
+def test_pairs_are_what_the_whole_model_gives(variant, problem):
+  """Of every model, also one that does not see the image."""
+  model, variables = make(variant, vocab_size=20)
+  sentences, features, pairs = problem
+  pairs = pairs[::20]
+  _, found = score((model, variables), (sentences, features, pairs), 2)
+  at = 0
+  apply = quick_jit(model.apply)
+  for s, n in pairs:
+    # Padded behind: what comes later changes nothing before.
+    tokens = np.full((1, 8), PAD)
+    tokens[0, : len(sentences[s])] = sentences[s]
+    logits = apply(variables, tokens[:, :-1], features[n][None, None])
+    length = len(sentences[s]) - 1
+    log_probs = np.asarray(jax.nn.log_softmax(logits))[0, :length]
+    expected = log_probs[np.arange(length), tokens[0, 1 : length + 1]]
+    part = found[at : at + length]
+    np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-5)
+    at += length
+  assert at == len(found)
 
 
 def test_as_the_matrix_has_it(model_and_variables, problem, scored):

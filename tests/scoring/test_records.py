@@ -88,8 +88,11 @@ def test_other_fields_are_kept_and_results_replaced(folder):
     (b'{"image_id": "a", "sentence": "\\ud800"}', 'cannot be written'),
     (b'{"image_id": "a", "sentence": "A", "x": 1e999}', 'cannot be written'),
     (b'{"image_id": "a", "sentence": "A", "x": NaN}', 'NaN is not a number'),
-    (b'{"image_id": "a", "x": 1' + b'0' * 5000 + b'}', 'is no JSON'),
-    (b'{"x": ' + b'[' * 200_000 + b'}', 'is nested too deeply'),
+    (
+      b'{"image_id": "a", "x": 1' + b'0' * 5000 + b'}',
+      'is JSON that cannot be read',
+    ),
+    (b'{"x": ' + b'[' * 200_000 + b'}', 'is JSON nested too deeply'),
     (b'x' * (text_files.MAX_LINE_BYTES + 5), 'is longer than 1 MB'),
   ],
 )

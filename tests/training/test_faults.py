@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import tiny_run
 
-from mrnn_jax import tasks
+from mrnn_jax import models, tasks
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import PAD, Vocabulary
 from mrnn_jax.evaluation import perplexity
 from mrnn_jax.models import losses
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import cli, parallel, stopping
 from mrnn_jax.runtime.errors import InputError
 
@@ -56,7 +55,7 @@ def flip(path, position):
 def test_a_damaged_shard_is_named(data_dir, tmp_path, damage):
   damage(shard_of(data_dir))
   with pytest.raises(InputError) as error:
-    tasks.run(tiny_run.config(tmp_path / 'W', data_dir), set())
+    tasks.run(tiny_run.given(tiny_run.config(tmp_path / 'W', data_dir)))
   for part in ('train split', SHARD, 'data_prep.build --dataset=tiny'):
     assert part in str(error.value)
 
@@ -84,10 +83,10 @@ def test_a_shard_damaged_during_training_is_named(
   monkeypatch.setattr(input_pipeline.TrainingBatches, 'batch', damaged)
   config = tiny_run.config(tmp_path / 'W', data_dir, feature_cache_mb=0)
   with pytest.raises(InputError, match=f'{SHARD} .*hash mismatch'):
-    tasks.run(config, set())
+    tasks.run(tiny_run.given(config))
   # What was saved before stays.
   monkeypatch.setattr(input_pipeline.TrainingBatches, 'batch', original)
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   assert tiny_run.last_state(tmp_path / 'W')[0] == 16
 
 
@@ -147,7 +146,7 @@ def test_a_workdir_that_is_a_file(tiny_data_dir, tmp_path, capsys):
   (tmp_path / 'W').write_text('')
   config = tiny_run.config(tmp_path / 'W', tiny_data_dir)
   with pytest.raises(OSError) as error:
-    tasks.run(config, set())
+    tasks.run(tiny_run.given(config))
   assert end_of(error.value) == 1
   assert str(tmp_path / 'W') in capsys.readouterr().err
 
@@ -161,7 +160,7 @@ def test_a_batch_larger_than_the_data(tiny_data_dir, tmp_path):
   config = tiny_run.config(
     tmp_path, tiny_data_dir, batch_size=10_000, eval_batch_size=10_000
   )
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   assert tiny_run.last_state(tmp_path)[0] == 4
 
 
@@ -193,15 +192,15 @@ def test_odd_captions_are_scored_right(words, texts, devices):
     for i, t in enumerate(texts)
   ]
   split = datasets.make_split('train', records, vocabulary)
-  model = model_lib.create_model(
+  model = models.create_model(
     'm-rnn',
     len(vocabulary),
     3,
     {'embedding_size': 4, 'recurrent_size': 5, 'multimodal_size': 6},
   )
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  variables = models.init_variables(model, jax.random.key(0))
   chosen = parallel.local_devices(devices)
-  scores = perplexity.Scorer(model, chosen).score(
+  scores = perplexity.TeacherForcing(model, chosen).log2_probs(
     parallel.replicate(variables, chosen), split, 2
   )
   for c in range(len(split.owner)):
@@ -228,7 +227,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
   ]
   vocabulary = Vocabulary.from_counts({'a': 1}, 1)
   split = datasets.make_split('train', records, vocabulary)
-  model = model_lib.create_model(
+  model = models.create_model(
     'm-rnn',
     len(vocabulary),
     3,
@@ -239,7 +238,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
       'feature_scaling': scaling,
     },
   )
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  variables = models.init_variables(model, jax.random.key(0))
   variables['statistics'] = datasets.feature_statistics(split.features)
   assert np.isfinite(one_by_one(model, variables, split, 0))
   ids = split.caption_tokens(0)

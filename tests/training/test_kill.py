@@ -31,7 +31,7 @@ def run(tmp_path_factory, tiny_data_dir):
     'PYTHONWARNINGS': 'ignore',
   }
   server = subprocess.Popen(
-    [sys.executable, str(root / 'tests/run_server.py')],
+    [sys.executable, str(root / 'tests/helpers/run_server.py')],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     stderr=said,

@@ -9,11 +9,11 @@ import pytest
 import tiny_run
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import main, tasks
+from mrnn_jax import tasks
 from mrnn_jax.runtime import progress, stopping
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import log as log_lib
-from mrnn_jax.training import loop, profiling, run_times
+from mrnn_jax.training import profiling, run_times
 
 
 def read_summary(workdir):
@@ -42,13 +42,13 @@ def test_a_run_tells_where_its_time_went(
   with monkeypatch.context() as patch:
     patch.setattr(stopping, 'requested', requested)
     with pytest.raises(stopping.Stopped):
-      tasks.run(config, set())
+      tasks.run(tiny_run.given(config))
   said = capsys.readouterr().out
   assert re.search(r'steps 3 to \d are profiled in .*/profile: open', said)
   reached = read_summary(tmp_path)[0]['last_step']
   assert 3 <= reached < 6
   level('warning')
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   said = capsys.readouterr().out.splitlines()
   assert len(list(tmp_path.glob('profile/**/*.trace.json.gz'))) == 2
   assert said[0].startswith(f'steps {reached + 1} to 6 are profiled in ')
@@ -199,24 +199,3 @@ def test_steps_that_are_not_profiled(tmp_path, capsys):
     pass
   assert 'ended before step 3' in capsys.readouterr().out
   assert not (tmp_path / profiling.FOLDER).exists()
-
-
-def test_deterministic_reaches_xla_in_time(monkeypatch):
-  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=d --xla_gpu_autotune_level=0')
-  with pytest.raises(RuntimeError, match='after a backend'):
-    loop.parallel.local_devices()
-    main.be_deterministic()
-  monkeypatch.setattr(
-    main.xla_bridge, 'backends_are_initialized', lambda: False
-  )
-  main.be_deterministic()
-  main.be_deterministic()
-  assert main.os.environ['XLA_FLAGS'].split() == [
-    '--xla_dump_to=d',
-    '--xla_gpu_autotune_level=0',
-    '--xla_gpu_deterministic_ops=true',
-    '--xla_gpu_exclude_nondeterministic_ops=true',
-  ]
-  monkeypatch.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops=false')
-  with pytest.raises(InputError, match='says the contrary'):
-    main.be_deterministic()

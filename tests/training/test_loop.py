@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from mrnn_jax import config as config_lib
+from mrnn_jax import models
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.evaluation import perplexity
 from mrnn_jax.models import losses
-from mrnn_jax.models import mrnn as model_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.training import loop, optimizers, run_record
 from mrnn_jax.training import step as step_lib
+from mrnn_jax.training.objectives import OBJECTIVES
 
 SIZES = {
   'embedding_size': 8,
@@ -27,7 +28,7 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     batch_size=20, image_dropout=0.3, **SIZES, **options
   )
   devices = parallel.local_devices(num_devices)
-  model = model_lib.create_model(
+  model = models.create_model(
     config.model, len(vocab), split.features.size, config.fixed()
   )
   batches = input_pipeline.TrainingBatches(
@@ -43,13 +44,14 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
   step_fn = loop.compile_train_step(
     devices,
     model=model,
+    objective=OBJECTIVES['likelihood'],
     optimizer=optimizer,
     words_per_batch=batches.words_per_batch,
     l2=config.l2,
     accumulate_steps=config.accumulate_steps,
   )
   init_key, key = jax.random.split(jax.random.key(config.seed))
-  variables = model_lib.init_variables(model, init_key)
+  variables = models.init_variables(model, init_key)
   state = parallel.replicate(
     loop.create_state(variables, optimizer, key), devices
   )
@@ -232,8 +234,18 @@ def test_a_step_golden():
   optimizer = optimizers.create_optimizer(
     config, optimizers.create_schedule(config, steps_per_epoch=1)
   )
-  model = model_lib.MRNN(8, 2, 2, 3, 4, feature_scaling='none')
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  model = models.MRNN(
+    vocab_size=8,
+    feature_size=2,
+    embedding_size=2,
+    recurrent_size=3,
+    multimodal_size=4,
+    feature_scaling='none',
+    word_dropout=0.0,
+    recurrent_dropout=0.0,
+    multimodal_dropout=0.0,
+  )
+  variables = models.init_variables(model, jax.random.key(0))
   before = jax.tree.map(
     lambda x: rng.normal(size=x.shape), dict(variables['params'])
   )
@@ -242,6 +254,7 @@ def test_a_step_golden():
   step = step_lib.compile_train_step(
     devices,
     model=model,
+    objective=OBJECTIVES['likelihood'],
     optimizer=optimizer,
     words_per_batch=words,
     l2=l2,
@@ -280,10 +293,10 @@ def test_a_step_golden():
 
 
 def test_scores_equal_a_loop_over_single_captions(split, vocab):
-  model = model_lib.create_model('m-rnn', len(vocab), 8, SIZES)
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  model = models.create_model('m-rnn', len(vocab), 8, SIZES)
+  variables = models.init_variables(model, jax.random.key(0))
   devices = parallel.local_devices(2)
-  scores = perplexity.Scorer(model, devices).score(
+  scores = perplexity.TeacherForcing(model, devices).log2_probs(
     parallel.replicate(variables, devices), split, batch_size=7
   )
   for c in range(0, len(split.owner), 9):
@@ -300,13 +313,13 @@ def test_scores_equal_a_loop_over_single_captions(split, vocab):
 
 
 def test_context_words_are_not_scored(split, vocab):
-  model = model_lib.create_model('rnn-base', len(vocab), 8, SIZES)
-  variables = model_lib.init_variables(model, jax.random.key(0))
+  model = models.create_model('rnn-base', len(vocab), 8, SIZES)
+  variables = models.init_variables(model, jax.random.key(0))
   devices = parallel.local_devices(1)
-  scorer = perplexity.Scorer(model, devices)
+  teacher = perplexity.TeacherForcing(model, devices)
   variables = parallel.replicate(variables, devices)
-  whole = scorer.score(variables, split, 50)
-  rest = scorer.score(variables, split, 50, context_words=4)
+  whole = teacher.log2_probs(variables, split, 50)
+  rest = teacher.log2_probs(variables, split, 50, context_words=4)
   kept = split.lengths > 5
   assert len(rest['log2_prob']) == kept.sum() < len(split.owner)
   np.testing.assert_array_equal(rest['num_targets'], split.lengths[kept] - 4)

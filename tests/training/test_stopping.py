@@ -46,7 +46,7 @@ def test_handlers_are_put_back():
 def test_a_second_signal_exits_at_once():
   # Work that never looks up, as the compiler is.
   code = (
-    'from mrnn_jax import stopping\n'
+    'from mrnn_jax.runtime import stopping\n'
     'import time\n'
     'with stopping.handled(), stopping.deferred():\n'
     '  print("ready", flush=True)\n'
@@ -72,7 +72,7 @@ def test_a_second_signal_exits_at_once():
 def whole(tiny_data_dir, tmp_path_factory):
   """The workdir of an uninterrupted run."""
   workdir = tmp_path_factory.mktemp('whole')
-  tasks.run(tiny_run.config(workdir, tiny_data_dir), set())
+  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir)))
   return workdir
 
 
@@ -101,14 +101,14 @@ def test_stopped_and_taken_up_is_uninterrupted(
   with monkeypatch.context() as patch:
     patch.setattr(*where, with_signal)
     with pytest.raises(stopping.Stopped) as stopped, stopping.handled():
-      tasks.run(config, set())
+      tasks.run(tiny_run.given(config))
   step = checkpoint.Checkpoints(tmp_path).latest_step()
   if step is None:
     assert str(stopped.value) == 'no step was taken; begin again.'
   else:
     assert f'step {step} of 16 is saved' in str(stopped.value)
   assert saved is None or step == saved
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   assert tiny_run.last_state(tmp_path) == tiny_run.last_state(whole)
 
 
@@ -131,7 +131,7 @@ def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
   left_alone = config.replace(workdir=str(tmp_path / 'whole'))
   for workdir in (config.workdir, left_alone.workdir):
     shutil.copytree(whole, workdir)
-  tasks.run(left_alone, set())
+  tasks.run(tiny_run.given(left_alone))
 
   class Broken(BaseException):
     pass
@@ -147,12 +147,12 @@ def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Broken):
       patch.setattr(owner, name, broken)
-      tasks.run(config, set())
+      tasks.run(tiny_run.given(config))
 
   # The state is written once at the beginning, then after every block.
   break_at(3, matrix_store.files, 'write_json')
   break_at(2, ranker._Edges, 'log_probs')
-  tasks.run(config, set())
+  tasks.run(tiny_run.given(config))
   for name in (
     'retrieval.jsonl',
     'scores/test_images.npy',

@@ -194,7 +194,7 @@ def _one_for_each(
     )
   first = next(iter(found.values()))
   features = None
-  items = progress.track(found.items(), len(found), 'read features')
+  items = progress.track(found.items(), len(found), 'read', 'features')
   for row, (name, data) in enumerate(items):
     if data.size != max(data.shape or (0,)) or data.dtype != first.dtype:
       raise errors.InputError(

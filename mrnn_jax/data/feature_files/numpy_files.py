@@ -73,7 +73,7 @@ def load_folder(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   with futures.ThreadPoolExecutor(_READERS) as pool:
     # Many small files: on remote storage each waits for its answer.
     vectors = pool.map(_read_vector, paths)
-    vectors = progress.track(vectors, len(paths), 'read feature files')
+    vectors = progress.track(vectors, len(paths), 'read', 'feature files')
     for row, (file, vector) in enumerate(zip(paths, vectors, strict=True)):
       if vector.size != first.size or vector.dtype != first.dtype:
         raise errors.InputError(

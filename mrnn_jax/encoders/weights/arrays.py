@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from mrnn_jax.runtime import bounded_files
+from mrnn_jax.runtime import bounded_files, npz
 
 # Ten thousand tensors; JSON takes many times its size in memory.
 _MAX_HEADER = 1 << 24
@@ -121,12 +121,7 @@ def read_npz(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   tensors = {}
   for name in archive.namelist():
     data = io.BytesIO(archive.read(name))
-    version = np.lib.format.read_magic(data)
-    read_header = {
-      (1, 0): np.lib.format.read_array_header_1_0,
-      (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, _, dtype = read_header(data)
+    shape, dtype = npz.read_header(data)
     if dtype.hasobject:
       raise UnusableError(
         f'holds Python objects in {name!r}: save arrays of numbers'

@@ -1,14 +1,13 @@
 """PyTorch's ``.pth``: a pickle of tensors, and their values beside it."""
 
 from collections.abc import Mapping
-import io
 import math
 from typing import Any, BinaryIO
 import zipfile
 
 import numpy as np
 
-from mrnn_jax.encoders.weights import pickles
+from mrnn_jax.encoders.weights import torch_pickles
 from mrnn_jax.encoders.weights.arrays import UnusableError, from_bytes
 
 _MAX_PICKLE = 1 << 26
@@ -40,7 +39,7 @@ def read_zip(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
   order = b'little'
   if f'{root}byteorder' in entries:
     order = archive.read(f'{root}byteorder').strip()
-  state = _state(pickles.read(io.BytesIO(archive.read(found[0]))))
+  state = _state(torch_pickles.read(archive.read(found[0]))[0])
   storages = {}
   for storage in {tensor.storage for tensor in state.values()}:
     name = f'{root}data/{storage.key}'
@@ -63,21 +62,23 @@ def read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
   Raises:
     UnusableError: it is no such file, or asks for more than tensors.
   """
-  # In memory, a text that claims to be endless ends with the buffer.
-  head = io.BytesIO(file.read(_MAX_PICKLE))
-  if pickles.read(head) != _MAGIC:
+  head = file.read(_MAX_PICKLE)
+  magic, end = torch_pickles.read(head)
+  if magic != _MAGIC:
     raise UnusableError('is a pickle, but not one of weights by PyTorch')
-  if pickles.read(head) != _PROTOCOL:
+  protocol, end = torch_pickles.read(head, end)
+  if protocol != _PROTOCOL:
     raise UnusableError('is of an unknown version of PyTorch')
-  if pickles.read(head).get('little_endian') is not True:
+  machine, end = torch_pickles.read(head, end)
+  if machine.get('little_endian') is not True:
     raise UnusableError('comes from a machine of another byte order')
-  known: dict[str, pickles.Storage] = {}
-  state = _state(pickles.read(head, known))
-  keys = pickles.read(head)
+  known: dict[str, torch_pickles.Storage] = {}
+  tree, end = torch_pickles.read(head, end, known)
+  state = _state(tree)
+  keys, position = torch_pickles.read(head, end)
   needed = {tensor.storage for tensor in state.values()}
   storages = {}
   # One behind another, also those that no weight needs.
-  position = head.tell()
   for key in keys:
     file.seek(position)
     count = int.from_bytes(file.read(8), 'little')
@@ -86,7 +87,7 @@ def read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
       raise UnusableError(_CUT_OFF)
     if storage is None or storage.size != count:
       raise UnusableError('contradicts itself about its values: fetch it again')
-    num_bytes = count * np.dtype(pickles.STORAGES[storage.kind]).itemsize
+    num_bytes = count * np.dtype(torch_pickles.STORAGES[storage.kind]).itemsize
     position += 8 + num_bytes
     if position > size:
       raise UnusableError(_CUT_OFF)
@@ -95,7 +96,7 @@ def read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
   return _views(state, storages)
 
 
-def _state(tree: Any) -> dict[str, pickles.Tensor]:
+def _state(tree: Any) -> dict[str, torch_pickles.Tensor]:
   """Return the weights of what was saved: a state, or a dictionary around it.
 
   Raises:
@@ -110,7 +111,7 @@ def _state(tree: Any) -> dict[str, pickles.Tensor]:
       # As networks that were trained on several GPUs are saved.
       str(name).removeprefix('module.'): value
       for name, value in inner.items()
-      if isinstance(value, pickles.Tensor)
+      if isinstance(value, torch_pickles.Tensor)
     }
     if tensors:
       return tensors
@@ -118,12 +119,12 @@ def _state(tree: Any) -> dict[str, pickles.Tensor]:
 
 
 def _values(
-  data: bytes, storage: pickles.Storage, byte_order: str
+  data: bytes, storage: torch_pickles.Storage, byte_order: str
 ) -> np.ndarray:
   """Return the values of a storage."""
   values = from_bytes(
     data,
-    pickles.STORAGES[storage.kind],
+    torch_pickles.STORAGES[storage.kind],
     storage.kind == 'torch.BFloat16Storage',
     byte_order,
   )
@@ -133,8 +134,8 @@ def _values(
 
 
 def _views(
-  state: Mapping[str, pickles.Tensor],
-  storages: Mapping[pickles.Storage, np.ndarray],
+  state: Mapping[str, torch_pickles.Tensor],
+  storages: Mapping[torch_pickles.Storage, np.ndarray],
 ) -> dict[str, np.ndarray]:
   """Return the tensors as arrays; those of one storage share its memory."""
   result = {}

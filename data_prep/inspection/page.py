@@ -6,7 +6,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from data_prep import summary
+from data_prep.inspection import summary
+from mrnn_jax.reports import charts
 from mrnn_jax.reports import page_parts as parts
 
 _STYLE = """
@@ -76,7 +77,7 @@ def _sentences(found: summary.Summary) -> str:
   counts = list(all_lengths(found))
   last = tail(counts)
   shown = counts[: last + 1]
-  chart = parts.histogram(
+  chart = charts.histogram(
     [i - 0.5 for i in range(len(shown) + 1)],
     shown,
     'Words a caption',
@@ -107,8 +108,8 @@ def _vocabulary(found: summary.Summary) -> str:
     'Words seen at least so often in training, and the share of words that are'
     ' unknown then',
   )
-  growth = parts.line_chart(
-    [parts.Series('distinct words', found.growth)],
+  growth = charts.line_chart(
+    [charts.Series('distinct words', found.growth)],
     'Growth of the vocabulary',
     'training captions read',
     'distinct words',
@@ -126,7 +127,7 @@ def _features(
   chart = ''
   if len(features.norms):
     counts, edges = np.histogram(features.norms, _NORM_BINS)
-    chart = parts.histogram(
+    chart = charts.histogram(
       edges.tolist(), counts.tolist(), 'Norms of the features', 'norm', 'images'
     )
   named = [

@@ -53,7 +53,7 @@ def model_step_fn(model: nn.Module, variables: Any) -> StepFn:
       variables, carry, tokens, method='language_step'
     )
     return carry, model.apply(
-      variables, language + image[None], method='readout'
+      variables, language, image[None], method='readout'
     )
 
   return step_fn
@@ -104,7 +104,7 @@ def decode_in_batches(
   Args:
     decode_fn: (images, prefix, prefix_lengths, max_words, row_ids) of one
       batch -> its captions; ``decode`` compiled, the rest bound.
-    images: [N, M] image vectors.
+    images: [N, J] what the model's image part gives.
     options: those that ``decode_fn`` has.
     prefixes: N lists of ids of given words, of any lengths; none if None.
     max_words: [N] most words of each row; ``options.max_words`` if None.

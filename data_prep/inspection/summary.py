@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mrnn_jax.data import vocabulary
+from mrnn_jax.data import datasets, vocabulary
 from mrnn_jax.runtime import progress
 from mrnn_jax.runtime.errors import InputError
 
@@ -147,10 +147,10 @@ def summarize(
   features = _Features()
   words = {split: _Words() for split in sources}
   examples = []
-  for split, i in progress.track(places, len(places), 'read images'):
+  for split, i in progress.track(places, len(places), 'read', 'images'):
     record = sources[split][i]
-    image_id = _text(record['image_id'])
-    captions = [_text(caption) for caption in record['captions']]
+    image_id = datasets.as_text(record['image_id'])
+    captions = [datasets.as_text(caption) for caption in record['captions']]
     words[split].add(captions)
     features.add(image_id, np.asarray(record['feature']))
     if (split, i) in chosen:
@@ -165,10 +165,6 @@ def summarize(
     features.summary(),
     examples,
   )
-
-
-def _text(value: str | bytes) -> str:
-  return value.decode('utf-8') if isinstance(value, bytes) else value
 
 
 class _Words:

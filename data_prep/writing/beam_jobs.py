@@ -17,7 +17,7 @@ import uuid
 
 from etils import epath
 
-from data_prep import records, shards
+from data_prep import records
 from mrnn_jax.data import feature_files as features_lib
 from mrnn_jax.runtime import errors, messages
 
@@ -131,6 +131,8 @@ def write(
 
 def _write_shard(job: str, features: str, feature_ids: str | None) -> None:
   """Write one shard; runs on a worker."""
+  from data_prep.writing import shards  # Late: TFDS is slow to import.
+
   path, rows = json.loads(epath.Path(job).read_bytes())
   table = _load(features, feature_ids)
   rows = (records.Record(name, tuple(captions)) for name, captions in rows)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import caption_features, checks, records
+from data_prep import checks, records
+from data_prep.writing import content as content_lib
+from data_prep.writing import dataset
 from mrnn_jax.data import feature_files
 from mrnn_jax.runtime import errors
 
@@ -32,16 +34,14 @@ def content(num_train=5, dtype=np.float16, shift=0.0, table=None):
   )
   checked = checks.check_captions('custom', raw)
   checked = checks.check_features(checked, raw, table)
-  digest = caption_features.digest_features(checked, table)
-  fingerprint = caption_features.fingerprint(
-    checked, None, table.encoder, digest
-  )
-  return caption_features.Content('custom', checked, table, fingerprint)
+  digest = content_lib.digest_features(checked, table)
+  fingerprint = content_lib.fingerprint(checked, None, table.encoder, digest)
+  return content_lib.Content('custom', checked, table, fingerprint)
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32])
 def test_tfds_opens_what_was_written(tmp_path, dtype):
-  path = caption_features.write(content(dtype=dtype), tmp_path)
+  path = dataset.write(content(dtype=dtype), tmp_path)
   assert path == tmp_path / 'caption_features' / 'custom' / '1.0.0'
   builder = tfds.builder_from_directory(path)
   source = builder.as_data_source(split='train')
@@ -59,7 +59,7 @@ def test_tfds_opens_what_was_written(tmp_path, dtype):
 
 def test_metadata(tmp_path):
   made = content()
-  path = caption_features.write(made, tmp_path)
+  path = dataset.write(made, tmp_path)
   metadata = json.loads((path / 'metadata.json').read_text())
   assert metadata['fingerprint'] == made.fingerprint
   assert metadata['encoder'] == {'name': 'vgg', 'weights': '12ab'}
@@ -76,18 +76,16 @@ def test_same_input_is_there_and_other_input_is_refused(tmp_path):
   assert made.fingerprint != other.fingerprint
 
   def is_there(wanted, overwrite=False):
-    return caption_features.is_there(
-      tmp_path, 'custom', wanted.fingerprint, overwrite
-    )
+    return dataset.is_there(tmp_path, 'custom', wanted.fingerprint, overwrite)
 
   assert not is_there(made)
-  caption_features.write(made, tmp_path)
+  dataset.write(made, tmp_path)
   assert is_there(made)
   assert is_there(made, overwrite=True)
   with pytest.raises(errors.InputError, match='--overwrite'):
     is_there(other)
   assert not is_there(other, overwrite=True)
-  path = caption_features.write(other, tmp_path)
+  path = dataset.write(other, tmp_path)
   assert is_there(other)
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
 
@@ -113,14 +111,14 @@ class Broken(feature_files.FeatureTable):
 @pytest.mark.parametrize('old', [False, True])
 def test_interrupted_build_leaves_no_half_dataset(tmp_path, old):
   if old:
-    caption_features.write(content(shift=1), tmp_path)
+    dataset.write(content(shift=1), tmp_path)
   rows = np.arange(28, dtype=np.float16).reshape(7, 4)
   table = Broken([f'{i}.jpg' for i in range(7)], rows, 'f.npz')
   made = content(table=table)
   table.armed = True
   with pytest.raises(KeyboardInterrupt):
-    caption_features.write(made, tmp_path)
-  path = caption_features.dataset_path(tmp_path, 'custom')
+    dataset.write(made, tmp_path)
+  path = dataset.dataset_path(tmp_path, 'custom')
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0'] * old
   if old:
     source = tfds.builder_from_directory(path).as_data_source(split='train')
@@ -129,23 +127,19 @@ def test_interrupted_build_leaves_no_half_dataset(tmp_path, old):
 
 def test_kill_between_the_two_moves_is_mended(tmp_path):
   made = content()
-  path = caption_features.write(made, tmp_path)
+  path = dataset.write(made, tmp_path)
   path.rename(path.parent / '1.0.0.replaced')
-  assert caption_features.is_there(
-    tmp_path, 'custom', made.fingerprint, overwrite=False
-  )
+  assert dataset.is_there(tmp_path, 'custom', made.fingerprint, overwrite=False)
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
 
 
 def test_what_a_killed_build_left_is_removed(tmp_path):
   made = content()
-  path = caption_features.write(made, tmp_path)
+  path = dataset.write(made, tmp_path)
   left = path.parent / '1.0.0.incomplete-12345678'
   left.mkdir()
   (left / 'half').write_text('')
-  assert caption_features.is_there(
-    tmp_path, 'custom', made.fingerprint, overwrite=False
-  )
+  assert dataset.is_there(tmp_path, 'custom', made.fingerprint, overwrite=False)
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
 
 
@@ -164,9 +158,9 @@ def test_names_from_data_stay_names(tmp_path):
   table = feature_files.FeatureTable(names, rows, 'f.npz')
   checked = checks.check_captions('custom', raw)
   checked = checks.check_features(checked, raw, table)
-  made = caption_features.Content('custom', checked, table, 'f')
+  made = content_lib.Content('custom', checked, table, 'f')
   root = tmp_path / 'in' / 'here'
-  path = caption_features.write(made, root)
+  path = dataset.write(made, root)
   folders = {p.parent for p in tmp_path.rglob('*') if p.is_file()}
   assert [str(folder) for folder in folders] == [str(path)]
   source = tfds.builder_from_directory(path).as_data_source(split='train')

@@ -1,0 +1,1 @@
+"""Inspection: what is in a prepared dataset, as numbers, text and page."""

@@ -1,0 +1,1 @@
+"""Writing: datasets in shards, features in parts, whole or not at all."""

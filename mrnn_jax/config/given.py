@@ -1,0 +1,110 @@
+"""What a user asks for, completed by what a workdir or a model's file holds.
+
+Values are merged first and checked then: a ``Config`` is made but once.
+"""
+
+from collections.abc import Mapping, Set
+import dataclasses
+from typing import Any
+
+from mrnn_jax.config import checks
+from mrnn_jax.config.model_fields import ModelFields
+from mrnn_jax.config.settings import FIELDS, REMEMBERED, Config, fixed_names
+from mrnn_jax.runtime.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+  """Values of some fields of ``Config``, before the others are known.
+
+  A flag that was written into the command itself must have an effect.  A flag
+  file is the description of an experiment, for many tasks: what one of them
+  does not use is passed over.
+
+  Attributes:
+    values: by name; what the task does not use is left out.
+    by_hand: names of those that stand on the command line itself.
+  """
+
+  values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  by_hand: Set[str] = frozenset()
+
+  def __post_init__(self):
+    for name, value in self.values.items():
+      checks.check_value(FIELDS[name], value)
+    task = self.values.get('task', FIELDS['task'].default)
+    for name in self.values:
+      if name in self.by_hand:
+        checks.check_task(FIELDS[name], task)
+    used = {
+      name: value
+      for name, value in self.values.items()
+      if task in FIELDS[name].metadata['tasks']
+    }
+    object.__setattr__(self, 'values', used)
+
+  def get(self, name: str) -> Any:
+    """Return the value of a field: its default where none is given."""
+    return self.values.get(name, FIELDS[name].default)
+
+  def adding(self, **values: Any) -> 'Given':
+    """Return a copy that has some further values."""
+    return dataclasses.replace(self, values={**self.values, **values})
+
+
+def complete(
+  given: Given, description: Mapping[str, Any] | None = None, source: str = ''
+) -> Config:
+  """Return the configuration that is asked for.
+
+  Args:
+    given: what the user gave.  It must agree with the fixed fields of the
+      description, and prevails over the remembered ones.
+    description: of the run or the model that is used, if there is one:
+      'config', its ``Config.fixed()``, and 'remembered'.  Both may lack fields
+      that came later: these have their defaults.
+    source: where the description is from, for the message.
+
+  Raises:
+    InputError: the values cannot be, a flag given by hand has no effect, or
+      one differs from a fixed field.
+  """
+  if description is None:
+    values = {**given.values}
+  else:
+    fixed = _fixed(description['config'], source)
+    different = [
+      f'--{name}={given.values[name]} (there: {there})'
+      for name, there in fixed.items()
+      if name in given.values and given.values[name] != there
+    ]
+    if different:
+      raise InputError(
+        f'{source} holds a run with other settings than '
+        f'{", ".join(different)}: give another --workdir, or leave these flags '
+        'as they were.'
+      )
+    remembered = description.get('remembered', {})
+    known = {
+      name: remembered[name] for name in REMEMBERED if name in remembered
+    }
+    values = {**known, **given.values, **fixed}
+  own = fixed_names(values.get('model', FIELDS['model'].default))
+  foreign = {f.name for f in dataclasses.fields(ModelFields)} - set(own)
+  config = Config(**{n: x for n, x in values.items() if n not in foreign})
+  checks.check_effect(config, FIELDS, given.by_hand & given.values.keys())
+  return config
+
+
+def _fixed(stored: Mapping[str, Any], source: str) -> dict[str, Any]:
+  """Return the fixed fields of a run, all that its model has."""
+  model = stored.get('model', FIELDS['model'].default)
+  choices = FIELDS['model'].metadata['choices']
+  if model not in choices:
+    raise InputError(
+      f'{source} holds a model {model!r}, which this program does not know: '
+      f'it has {", ".join(choices)}.'
+    )
+  return {
+    name: stored.get(name, FIELDS[name].default) for name in fixed_names(model)
+  }

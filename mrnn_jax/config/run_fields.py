@@ -1,0 +1,136 @@
+"""Fields that say what to do, with which data, and on which machine."""
+
+import dataclasses
+
+from mrnn_jax.config import task_facts
+from mrnn_jax.config.fields import DATASET, PHOTOS, flag
+from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
+from mrnn_jax.data import datasets
+from mrnn_jax.runtime import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFields:
+  """What to do, and where."""
+
+  task: str = flag(next(iter(TASKS)), task_facts.text(), choices=tuple(TASKS))
+  workdir: str = flag(
+    '',
+    'Folder of the run: checkpoints, logs, results. Default: '
+    'runs/DATASET/MODEL.',
+  )
+  model_file: str = flag(
+    '',
+    'Use the model of this file (written by task=export), or of this other '
+    "workdir, instead of the workdir's.",
+    all_but(*TRAINING),
+  )
+  data_dir: str = flag(
+    '',
+    "Folder of prepared datasets. Default: TFDS's own.",
+    all_but('rank', 'export'),
+    when=(DATASET,),
+    remembered=True,
+  )
+  split: str = flag(
+    'test',
+    'Split that evaluate, caption, retrieve and report use.',
+    (*WRITING, 'retrieve', 'report'),
+    when=(DATASET,),
+    choices=datasets.SPLITS,
+  )
+  thumbnail_size: int = flag(
+    200,
+    'Longer side of the photos in the page, in pixels; 0: the page holds no '
+    'photos and loads them from their folder.',
+    ('report',),
+    when=(PHOTOS,),
+    low=0,
+    high=1000,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFields:
+  """The dataset.  A workdir holds it fast."""
+
+  dataset: str = flag(
+    'flickr8k', 'Name of the dataset, as prepared by data_prep.build.'
+  )
+  min_word_count: int = flag(
+    5, 'Words seen less often in training are ##UNK##.', low=1
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineFields:
+  """How to compute; results are the same but for rounding."""
+
+  num_devices: int = flag(
+    0,
+    'Devices of each process to use; 0: all there are.',
+    all_but('report'),
+    low=0,
+  )
+  coordinator: str = flag(
+    '',
+    'For several processes: HOST:PORT of process 0; auto: as JAX finds out. '
+    'By default SLURM, Open MPI, Kubernetes or a TPU slice tell, if they do.',
+  )
+  num_processes: int = flag(
+    0, 'Processes of the job; 0: as the surroundings tell.', low=0
+  )
+  process_id: int = flag(
+    -1, 'Which of them this one is, from 0; -1: as they tell.', low=-1
+  )
+  accumulate_steps: int = flag(
+    1,
+    'Parts that a device works through its rows of a batch in, one after '
+    'another: the same step but for rounding, in so many times less memory.',
+    TRAINING,
+    low=1,
+    high=4096,
+  )
+  eval_batch_size: int = flag(
+    200,
+    'Captions or images a step outside training.',
+    ('train', *WRITING),
+    low=1,
+  )
+  feature_cache_mb: int = flag(
+    2048,
+    "Keep a split's features in memory up to this size; above it they are "
+    'read as they are needed.',
+    all_but('rank', 'export'),
+    when=(DATASET,),
+    low=0,
+  )
+  reader_threads: int = flag(
+    2, 'Threads that read and fill batches.', TRAINING, low=1
+  )
+  log_every_steps: int = flag(
+    50, 'A line of log every so many steps.', TRAINING, low=1
+  )
+  keep_checkpoints: int = flag(
+    2, 'Latest checkpoints kept, beside the best one.', TRAINING, low=1
+  )
+  compilation_cache: bool = flag(
+    True, "Keep compiled programs in the user's cache folder."
+  )
+  deterministic: bool = flag(
+    False,
+    'Have GPUs give the same bits in every run, at some cost of speed; CPUs '
+    'and TPUs do anyhow.',
+  )
+  profile_steps: str = flag(
+    '',
+    'A:B: write a JAX profile of the training steps A to B to profile/ in the '
+    'workdir.',
+    TRAINING,
+  )
+  log_level: str = flag(
+    'info',
+    'warning: results and warnings alone; info: progress too; debug: also what '
+    'JAX, Orbax and other libraries log. log.jsonl has all in any case.',
+    choices=progress.LEVELS,
+  )

@@ -1,0 +1,110 @@
+"""Fields of training.  A workdir holds them fast, so all tasks look at them."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from mrnn_jax.config.fields import When, flag
+from mrnn_jax.training.objectives import OBJECTIVES
+
+
+def _optimizer(name: str) -> When:
+  return When(
+    lambda c: c.optimizer == name,
+    'with --optimizer={optimizer}',
+    f'choose --optimizer={name}',
+  )
+
+
+def _schedule(*names: str) -> Sequence[When]:
+  return (
+    When(
+      lambda c: c.schedule in names,
+      'with --schedule={schedule}',
+      f'choose --schedule={" or ".join(names)}',
+    ),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFields:
+  """How the model is trained."""
+
+  batch_size: int = flag(100, 'Captions a step.', low=1)
+  num_epochs: float = flag(12, 'Passes over the training captions.', above=0)
+  objective: str = flag(
+    'likelihood',
+    'What training minimises; likelihood: the cost of eq. 6.',
+    choices=tuple(OBJECTIVES),
+  )
+  optimizer: str = flag(
+    'adamw', 'Optimizer.', choices=('sgd', 'adam', 'adamw', 'rmsprop')
+  )
+  learning_rate: float = flag(1e-3, 'Peak learning rate.', above=0)
+  momentum: float = flag(
+    0.9, 'Momentum of sgd.', when=(_optimizer('sgd'),), low=0, high=0.9999
+  )
+  schedule: str = flag(
+    'cosine',
+    'Learning rate after the warm-up: constant; cosine down to '
+    'final_learning_rate; step: times decay_factor every decay_epochs; '
+    'plateau: times decay_factor after decay_patience evaluations without a '
+    'better validation perplexity.',
+    choices=('constant', 'cosine', 'step', 'plateau'),
+  )
+  warmup_steps: int = flag(200, 'Linear warm-up.', low=0)
+  final_learning_rate: float = flag(
+    0.01,
+    'Where cosine ends, as a share of the peak.',
+    when=_schedule('cosine'),
+    low=0,
+    high=1,
+  )
+  decay_factor: float = flag(
+    0.5,
+    'For step and plateau.',
+    when=_schedule('step', 'plateau'),
+    above=0,
+    high=1,
+  )
+  decay_epochs: float = flag(4.0, 'For step.', when=_schedule('step'), above=0)
+  decay_patience: int = flag(
+    1, 'For plateau.', when=_schedule('plateau'), low=1
+  )
+  l2: float = flag(
+    0.0, 'Lambda of the cost (eq. 6): L2 of all parameters.', low=0
+  )
+  weight_decay: float = flag(
+    1e-4,
+    'Decoupled weight decay of adamw, on matrices.',
+    when=(_optimizer('adamw'),),
+    low=0,
+  )
+  clip_norm: float = flag(
+    5.0, 'Clip the global norm of the gradient; 0: never.', low=0
+  )
+  eval_every_steps: int = flag(
+    0, 'Validate and save every so many steps; 0: once an epoch.', low=0
+  )
+  patience: int = flag(
+    4,
+    'Stop after so many validations without a better perplexity; 0: never.',
+    low=0,
+  )
+  seed: int = flag(0, 'Seed of everything random.', low=0)
+  captions_per_row: int = flag(
+    2,
+    'Captions laid one after another in a row of a batch, short ones with '
+    'long ones, so that little is padding.',
+    low=1,
+    high=16,
+  )
+  num_buckets: int = flag(
+    4, 'Row lengths (compiled shapes) at most.', low=1, high=8
+  )
+  compute_dtype: str = flag(
+    'float32',
+    "Operands of the training step's products; parameters, sums, softmax and "
+    'cost are float32. bfloat16 is for GPU and TPU: on CPUs it is slower. What '
+    'is measured is computed in float32 (but see rank_dtype).',
+    choices=('float32', 'bfloat16'),
+  )

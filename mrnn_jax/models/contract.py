@@ -1,0 +1,193 @@
+"""What every model gives; the rest of the program uses nothing else.
+
+A model has three parts, pure functions of its variables:
+
+  language  tokens -> a vector in R^C per step; never sees the image
+  image     feature -> a vector in R^J
+  readout   both -> logits over the vocabulary; adds them, multiplies them, ...
+
+Training composes the three once for a batch.  Decoding takes ``language_step``
+word by word.  Ranking runs the language path once per distinct prefix, the
+image path once per image, and only the readout per pair: what a readout can do
+for a prefix or an image alone belongs into ``language`` or ``image``.
+
+Letters: B rows, T steps, G captions a row, V vocabulary, D image feature, C
+what language gives, J what an image gives.
+
+A row may hold several captions one after another, each from ``##START##``:
+wherever a model reads ``##START##`` it begins anew, so that a row of two
+captions gives what two rows of one caption give.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mrnn_jax.data.vocabulary import START
+from mrnn_jax.models import layers
+
+Array = jax.Array
+# {'params': what is learned, 'statistics': of the training images' features}
+Variables = Mapping[str, Any]
+
+
+def option(default: Any, text: str, **limits: Any) -> Any:
+  """Declare an option of a model: a field of its class, and a flag.
+
+  Models that have an option of one name declare it alike.
+
+  Args:
+    default: its value where none is given.  Of an option that is added to a
+      model that people have trained, it must mean what the model did before.
+    text: its help.
+    **limits: which values it may have: ``choices``, ``low``, ``high``, or
+      ``above``.
+  """
+  return dataclasses.field(default=default, metadata={'help': text, **limits})
+
+
+class Model(nn.Module):
+  """A model: implement the methods, and name the class in ``MODELS``.
+
+  Attributes:
+    vocab_size: V.
+    feature_size: D.
+    dtype: of the operands of the layers' products, 'float32' or 'bfloat16'.
+      Parameters, carries, sums and all between the products are float32
+      whatever it is.  It is no part of what the model is: whoever wants another
+      clones the model.
+    sees_images: whether the image matters; what does not see it cannot rank.
+  """
+
+  vocab_size: int
+  feature_size: int
+  dtype: str = 'float32'
+  sees_images: ClassVar[bool] = True
+
+  def initial_carry(self, num_rows: int) -> Any:
+    """Return what is carried before the first word.
+
+    Returns:
+      A tree of arrays [num_rows, ...], of any structure and types.
+    """
+    raise NotImplementedError
+
+  def language_step(self, carry: Any, tokens: Array) -> tuple[Any, Array]:
+    """Read one word a row.
+
+    Args:
+      carry: as of ``initial_carry``, B rows.
+      tokens: [B] word ids.
+
+    Returns:
+      The new carry, and what language gives [B, C].
+    """
+    raise NotImplementedError
+
+  def language(self, tokens: Array, row_keys: Array | None = None) -> Array:
+    """Read whole rows: what ``language_step`` gives word by word.
+
+    Args:
+      tokens: [B, T] word ids, each caption from ``##START##``.
+      row_keys: [B] dropout keys, or None at inference.
+
+    Returns:
+      [B, T, C].
+    """
+    raise NotImplementedError
+
+  def image(self, features: Array, row_keys: Array | None = None) -> Array:
+    """Return what raw features [..., D] give, [..., J].
+
+    A model that does not see images leaves this as it is: a single 0 (J = 1,
+    since empty arrays cannot be shared out over devices).
+
+    Args:
+      features: [..., D] raw features.
+      row_keys: [B] dropout keys of features [B, ...], or None at inference.
+    """
+    if self.sees_images:
+      raise NotImplementedError
+    return jnp.zeros((*features.shape[:-1], 1))
+
+  def readout(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> Array:
+    """Return logits [..., V] of the next word.
+
+    Args:
+      language: [..., C].
+      image: [..., J], of the same leading axes or of ones that broadcast.
+      row_keys: [B] dropout keys of [B, ...], or None at inference.
+    """
+    raise NotImplementedError
+
+  def __call__(
+    self, tokens: Array, features: Array, row_keys: Array | None = None
+  ) -> Array:
+    """Return logits [B, T, V] of the word after each token.
+
+    Args:
+      tokens: [B, T] word ids, each caption from ``##START##``.
+      features: [B, G, D] raw features of the images of a row's captions.
+      row_keys: [B] dropout keys, or None at inference.
+    """
+    language = self.language(tokens, row_keys)  # [B, T, C]
+    image = self.image(features, row_keys)  # [B, G, J]
+    if self.sees_images:
+      image = spread(image, tokens)  # [B, T or 1, J]
+    return self.readout(language, image, row_keys)
+
+
+def spread(image: Array, tokens: Array) -> Array:
+  """Give each step of a row the image of the caption that it belongs to.
+
+  Args:
+    image: [B, G, J] a vector per caption of a row.
+    tokens: [B, T] the captions of the row, each from ``##START##``.
+
+  Returns:
+    [B, T, J], or [B, 1, J] where rows hold a single caption.
+  """
+  G = image.shape[1]
+  if G == 1:
+    return image
+  segment = jnp.cumsum(tokens == START, axis=1) - 1  # [B, T]
+  # A product with one-hot rows: its gradient is a product too, no scatter.
+  one_hot = jax.nn.one_hot(segment, G, dtype=image.dtype)
+  return jnp.einsum('btg,bgj->btj', one_hot, image)
+
+
+class ImageModel(Model):
+  """A model that sees images: scales their features, drops units.
+
+  Attributes:
+    feature_scaling: one of ``layers.FEATURE_SCALINGS``.
+    image_dropout: rate on the scaled feature I.
+  """
+
+  feature_scaling: str = option(
+    'standardize',
+    'Scaling of image features; standardize: by mean and deviation of the '
+    'training images.',
+    choices=layers.FEATURE_SCALINGS,
+  )
+  image_dropout: float = option(
+    0.0, 'Dropout on the image feature.', low=0, high=0.99
+  )
+
+  def setup_image_input(self) -> None:
+    """Create the features' statistics; call it in ``setup``."""
+    D = self.feature_size
+    self.mean = self.variable('statistics', 'mean', jnp.zeros, (D,))
+    self.std = self.variable('statistics', 'std', jnp.ones, (D,))
+
+  def image_input(self, features: Array, row_keys: Array | None) -> Array:
+    """Return the features [..., D] as the model is to see them."""
+    statistics = {'mean': self.mean.value, 'std': self.std.value}
+    scaled = layers.scale_features(features, self.feature_scaling, statistics)
+    return layers.dropout(scaled, self.image_dropout, row_keys, layers.IMAGE)

@@ -1,0 +1,1 @@
+"""The sections of the results page, each from what a task has written."""

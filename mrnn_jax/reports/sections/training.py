@@ -1,0 +1,47 @@
+"""The curves of the training log."""
+
+from etils import epath
+
+from mrnn_jax.config import Config
+from mrnn_jax.reports import charts, page_parts
+from mrnn_jax.reports.sections.commands import command
+from mrnn_jax.training import log as log_lib
+
+
+def section(config: Config) -> str:
+  """Return the curves of the training log."""
+  lines = log_lib.read_log(epath.Path(config.workdir).expanduser())
+
+  def points(key: str) -> list[tuple[float, float]]:
+    return [
+      (line['epoch'], line[key])
+      for line in lines
+      if 'epoch' in line and key in line
+    ]
+
+  drawn = [
+    charts.line_chart(
+      [
+        charts.Series('training, with dropout', points('train_perplexity')),
+        charts.Series('validation', points('validation_perplexity'), dots=True),
+      ],
+      'Perplexity a word',
+      'epoch',
+      'perplexity',
+      log_y=True,
+    ),
+    charts.line_chart(
+      [charts.Series('cost of a step', points('cost'))],
+      'Cost (eq. 6)',
+      'epoch',
+      'bits a word',
+    ),
+  ]
+  if not any(drawn):
+    body = page_parts.note(
+      'There is no training log here. Training writes it:',
+      command('train', config),
+    )
+  else:
+    body = page_parts.columns(*filter(None, drawn))
+  return page_parts.section('Training', body, 'training')

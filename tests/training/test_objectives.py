@@ -1,0 +1,107 @@
+"""The seam between the step and what is minimised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mrnn_jax import models
+from mrnn_jax.data.vocabulary import END, PAD, START
+from mrnn_jax.runtime import parallel
+from mrnn_jax.training import step as step_lib
+from mrnn_jax.training.objectives import OBJECTIVES, Objective
+
+TOKENS = np.asarray([[START, 4, 5], [START, 6, PAD]], np.int32)
+TARGETS = np.asarray([[4, 5, END], [6, END, PAD]], np.int32)
+
+
+def make():
+  model = models.create_model(
+    'm-rnn',
+    8,
+    2,
+    {
+      'embedding_size': 2,
+      'recurrent_size': 3,
+      'multimodal_size': 4,
+      'feature_scaling': 'none',
+    },
+  )
+  return model, models.init_variables(model, jax.random.key(0))
+
+
+def batch():
+  features = np.asarray([[[1.0, -1.0]], [[0.5, 2.0]]], np.float32)
+  return {'tokens': TOKENS, 'targets': TARGETS, 'features': features}
+
+
+def one_step(objective, data, accumulate_steps=1, num_devices=1):
+  model, variables = make()
+  optimizer = optax.sgd(0.1)
+  devices = parallel.local_devices(num_devices)
+  step = step_lib.compile_train_step(
+    devices,
+    model=model,
+    objective=objective,
+    optimizer=optimizer,
+    words_per_batch=5.0,
+    l2=0.0,
+    accumulate_steps=accumulate_steps,
+  )
+  state = step_lib.create_state(variables, optimizer, jax.random.key(0))
+  state, metrics = step(
+    *parallel.replicate((state, dict(variables['statistics'])), devices),
+    parallel.split_rows(data, num_devices),
+  )
+  return parallel.unreplicate(state), {
+    name: float(value.addressable_data(0)[0]) for name, value in metrics.items()
+  }
+
+
+def test_likelihood_is_the_bits_of_the_targets():
+  model, variables = make()
+  data = batch()
+  bits, sums = OBJECTIVES['likelihood'].cost(model, variables, data, None)
+  logits = np.asarray(
+    model.apply(variables, data['tokens'], data['features']), np.float64
+  )
+  probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  expected = 0.0
+  for row, targets in enumerate(TARGETS):
+    for t, word in enumerate(targets):
+      if word != PAD:
+        expected -= np.log2(probs[row, t, word])
+  np.testing.assert_allclose(bits, expected, rtol=1e-5)
+  assert int(sums['words']) == 5
+  np.testing.assert_allclose(sums['bits'], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('accumulate_steps', 'num_devices'), [(1, 1), (2, 1), (1, 2)]
+)
+def test_a_new_objective_needs_no_change_of_the_step(
+  accumulate_steps, num_devices
+):
+  """The cost is minimised, not the bits; what it reports adds up."""
+
+  def squares(model, variables, rows, row_keys):
+    bias = variables['params']['softmax']['bias']
+    # As ``prepare`` would have added it to the batch.
+    cost = (rows['weight'][:, None] * (bias - 1.0) ** 2).sum()
+    return cost, {
+      'bits': jnp.float32(7),
+      'words': (rows['targets'] != PAD).sum(),
+      'weights': rows['weight'].sum(),
+    }
+
+  data = batch() | {'weight': np.asarray([0.5, 2.0], np.float32)}
+  state, metrics = one_step(
+    Objective(squares), data, accumulate_steps, num_devices
+  )
+  # d/db 2.5 (b - 1)^2 / 5 at b = 0 is -1; by sgd at 0.1 b becomes 0.1.
+  np.testing.assert_allclose(state.params['softmax']['bias'], 0.1, rtol=1e-6)
+  assert metrics['weights'] == 2.5
+  assert metrics['words'] == 5
+  assert metrics['bits'] == 7 * accumulate_steps * num_devices
+  np.testing.assert_allclose(metrics['cost'], 2.5 * 8 / 5, rtol=1e-6)
