@@ -51,6 +51,7 @@ class TrainedModel:
     dataset: what it was trained on: name, fingerprint, feature_size, encoder.
     step: training steps taken.
     devices: where to run.
+    stored_config: the fixed fields as the model was stored with them.
   """
 
   model: models.Model
@@ -61,6 +62,7 @@ class TrainedModel:
   dataset: dict[str, Any]
   step: int
   devices: list[jax.Device]
+  stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def load(
@@ -91,6 +93,7 @@ class TrainedModel:
       config=config,
       dataset=description['dataset'],
       step=description['step'],
+      stored_config=description['config'],
       devices=devices or parallel.local_devices(),
     )
 
@@ -324,7 +327,9 @@ class TrainedModel:
 
   def identity(self) -> str:
     """Return a hash of everything that its probabilities depend on."""
-    digest = hashlib.sha256(repr(self.config.fixed()).encode())
+    # As it was stored: an option that came later makes it no other model.
+    stored = dict(self.stored_config) or self.config.fixed()
+    digest = hashlib.sha256(repr(stored).encode())
     for leaf in jax.tree.leaves(self.variables):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
@@ -337,7 +342,7 @@ class TrainedModel:
     Args:
       features: [N, D] raw features.
       options: how to choose words.
-      **how: given words, seed and so on, see ``generation.generate``.
+      **how: given words, seed and so on, see ``decoding.generate.generate``.
     """
     return generate_lib.generate(
       self.model, self.variables, self.devices, features, options, **how

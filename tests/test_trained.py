@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import logging
 
 import jax
@@ -64,6 +65,17 @@ def test_a_saved_model_is_the_same_but_for_rounding(model, features, tmp_path):
   loaded.rank(features, SENTENCES, norm_images=4)
   with pytest.raises(InputError, match='carries only 4 training images'):
     loaded.rank(features, SENTENCES, norm_images=5)
+
+
+def test_identity_is_that_of_the_program_that_stored_the_model(model):
+  """An option that came later makes a stored model no other one."""
+  digest = hashlib.sha256(b"{'model': 'm-rnn', 'embedding_size': 4}")
+  for leaf in jax.tree.leaves(model.variables):
+    digest.update(np.asarray(leaf).tobytes())
+  stored = {'model': 'm-rnn', 'embedding_size': 4}
+  old = dataclasses.replace(model, stored_config=stored)
+  assert old.identity() == digest.hexdigest()
+  assert model.identity() != old.identity()
 
 
 def test_a_saved_model_saves_the_same_bytes(model, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 from mrnn_jax import models
 from mrnn_jax.config.task_facts import TASKS
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.training.objectives import OBJECTIVES
 
 
 def check(config: Any) -> None:
@@ -29,6 +30,12 @@ def check(config: Any) -> None:
       f'--beam_size={config.beam_size} does not divide into '
       f'--beam_groups={config.beam_groups} groups of one size: change one of '
       'them.'
+    )
+  if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
+    raise InputError(
+      f'--objective={config.objective} compares the captions of a batch with '
+      'each other: it cannot be worked through in parts, so leave out '
+      f'--accumulate_steps={config.accumulate_steps}.'
     )
   if config.photos and config.features:
     raise InputError('give --photos or --features, not both.')

@@ -33,8 +33,9 @@ class Given:
     for name, value in self.values.items():
       checks.check_value(FIELDS[name], value)
     task = self.values.get('task', FIELDS['task'].default)
-    for name in self.values:
-      if name in self.by_hand:
+    for name, value in self.values.items():
+      # Scripts hand on what they were not given as --name=''.
+      if name in self.by_hand and value != '':
         checks.check_task(FIELDS[name], task)
     used = {
       name: value

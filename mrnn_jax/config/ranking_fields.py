@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mrnn_jax import models
 from mrnn_jax.config.fields import PHOTOS, When, flag
 from mrnn_jax.config.task_facts import EVALUATION, RANKING
 
@@ -22,6 +23,11 @@ _RANKS_LATER = When(
   'with --noretrieval',
   'leave out --noretrieval',
 )
+_SEES_IMAGES = When(
+  lambda c: models.MODELS[c.model].sees_images,
+  'with --model={model}, which does not see the image',
+  'choose a model that does',
+)
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,
   'with --task=caption without --photos or --features',
@@ -38,7 +44,7 @@ class RankingFields:
     'K training images that estimate P(w) for sentence retrieval; 0: rank '
     'sentences by perplexity.',
     ('train', *RANKING, 'export'),
-    when=(_NORMALIZED, _RANKS_LATER),
+    when=(_NORMALIZED, _RANKS_LATER, _SEES_IMAGES),
     remembered=True,
     low=0,
     high=1000,
@@ -67,7 +73,7 @@ class RankingFields:
     100,
     'Images ranked at a time: bounds the memory.',
     RANKING,
-    when=(_NORMALIZED, _RANKS),
+    when=(_NORMALIZED, _RANKS, _SEES_IMAGES),
     low=1,
   )
   rank_tile_rows: int = flag(
@@ -83,7 +89,7 @@ class RankingFields:
     'Operands of the product that ranking consists of; sums are float32. auto: '
     'bfloat16 on GPU and TPU, float32 on CPU.',
     RANKING,
-    when=(_NORMALIZED, _RANKS),
+    when=(_NORMALIZED, _RANKS, _SEES_IMAGES),
     choices=('auto', 'float32', 'bfloat16'),
   )
 

@@ -101,7 +101,7 @@ def image_vectors(
 ) -> np.ndarray:
   """Return what images give [rows, J], for rows of raw features [N, D]."""
   image_fn = _image_fn(model)
-  shape = jax.eval_shape(image_fn, variables, features[:1]).shape
+  shape = jax.eval_shape(image_fn, variables, features[np.arange(1)]).shape
   vectors = np.empty((len(rows), *shape[1:]), np.float32)
   for start in range(0, len(rows), batch_size):
     part = features[rows[start : start + batch_size]]

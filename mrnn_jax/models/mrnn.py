@@ -65,12 +65,6 @@ class RNNBase(RecurrentModel):
     'Weights of the softmax are those of embedding 1, through a learned M x E '
     'matrix.',
   )
-  recurrent_dropout: float = option(
-    0.5,
-    'Dropout on the recurrent layer as the layer above reads it.',
-    low=0,
-    high=0.99,
-  )
   multimodal_dropout: float = option(
     0.5, 'Dropout on the multimodal layer.', low=0, high=0.99
   )

@@ -45,7 +45,12 @@ def _is_first() -> bool:
   """Whether this is the first process; one that has no JAX is alone."""
   # Not imported for this: it takes a second, which reading files does not need.
   jax = sys.modules.get('jax')
-  return jax is None or jax.process_index() == 0
+  if jax is None:
+    return True
+  from mrnn_jax.runtime import jax_private
+
+  # Asked of its processes, JAX would start a backend.
+  return not jax_private.backends_are_initialized() or not jax.process_index()
 
 
 def say(text: str) -> None:

@@ -12,11 +12,10 @@ from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
-from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import optimizers, run_record, run_times
 from mrnn_jax.training.log import Log
-from mrnn_jax.training.objectives import OBJECTIVES
+from mrnn_jax.training.objectives import OBJECTIVES, Setting
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import TrainState, compile_train_step, create_state
 
@@ -100,12 +99,6 @@ class _Run:
     self.optimizer = optimizers.create_optimizer(config, self.schedule)
     self.teacher_forcing = TeacherForcing(self.model, devices)
     self.objective = OBJECTIVES[config.objective]
-    if self.objective.whole_batch and config.accumulate_steps > 1:
-      raise InputError(
-        f'--objective={config.objective} compares the captions of a batch with '
-        'each other: it cannot be worked through in parts, so leave out '
-        f'--accumulate_steps={config.accumulate_steps}.'
-      )
     self.step_fn = compile_train_step(
       devices,
       objective=self.objective,
@@ -128,6 +121,9 @@ class _Run:
       'statistics': statistics,
       'norm_features': self.split.features[sampled],
     }
+    self.setting = Setting(
+      self.model, statistics, self.split, vocabulary, devices
+    )
     num_devices = len(devices) * jax.process_count()
     say(
       f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
@@ -239,10 +235,10 @@ class _Run:
         stop()
         with clock.during('data'):
           batch = next(batches)
-        del batch['captions']
         if self.objective.prepare:
           with clock.during('data'):
-            batch = self.objective.prepare(state, batch)
+            batch = self.objective.prepare(self.setting, state, batch)
+        del batch['captions']
         with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
           state, metrics = self.step_fn(
             state, statistics, parallel.split_rows(batch, len(self.devices))

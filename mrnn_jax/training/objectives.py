@@ -20,6 +20,25 @@ Sums = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
+class Setting:
+  """What stays the same over a run, for ``Objective.prepare``.
+
+  Attributes:
+    model: as the step has it.
+    statistics: of the features, the model's variables beside its parameters.
+    split: the training split, whose captions a batch has by number.
+    vocabulary: the model's words.
+    devices: local ones.
+  """
+
+  model: Model
+  statistics: Mapping[str, Any]
+  split: Any
+  vocabulary: Any
+  devices: list[jax.Device]
+
+
+@dataclasses.dataclass(frozen=True)
 class Objective:
   """An objective.
 
@@ -31,14 +50,16 @@ class Objective:
     whole_batch: whether ``cost`` must see all rows of a device at once, since
       they are compared with each other (in-batch negatives); such a batch
       cannot be worked through in parts.
-    prepare: None, or what the loop calls with the state and the host's batch
-      before each step: it returns the batch with arrays [B, ...] added that
-      ``cost`` will find there, such as samples and their rewards.
+    prepare: None, or what the loop calls before each step with the setting, the
+      state (replicated over the devices) and the host's batch, whose 'captions'
+      [B, G] are the numbers of its captions in the split, -1 for none.  It
+      returns the batch with arrays [B, ...] added that ``cost`` will find
+      there, such as samples and their rewards.
   """
 
   cost: Callable[[Model, Variables, Batch, Array | None], tuple[Array, Sums]]
   whole_batch: bool = False
-  prepare: Callable[[Any, Batch], Batch] | None = None
+  prepare: Callable[[Setting, Any, Batch], Batch] | None = None
 
 
 def likelihood(

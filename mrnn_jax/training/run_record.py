@@ -93,6 +93,11 @@ def check_description(
     for name, value in wanted['config'].items()
     if value != there[name]
   ]
+  different += [
+    f'{name} is {value} there, which this program does not know'
+    for name, value in stored['config'].items()
+    if name not in FIELDS
+  ]
   if stored['dataset'] != wanted['dataset']:
     different += [
       f'{name} of the dataset is {wanted["dataset"][name]}, there {value}'

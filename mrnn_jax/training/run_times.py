@@ -12,7 +12,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax.runtime import files
+from mrnn_jax.runtime import files, progress
 
 SUMMARY_FILE = 'summary.json'
 # What a run does, and how a line says it.
@@ -159,7 +159,7 @@ class Heartbeat:
   def _beat(self) -> None:
     while not self._end.wait(self._said + self._every - time.monotonic()):
       if line := self.due():
-        print(line, flush=True)
+        progress.say(line)
 
   def __enter__(self) -> 'Heartbeat':
     self._thread.start()

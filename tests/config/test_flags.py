@@ -196,6 +196,10 @@ def test_which_flags_stand_on_the_command_line(flag_file):
       '--features',
     ),
     (
+      '--task=evaluate --model=elman --norm_images=50',
+      '--norm_images has no effect with --model=elman, which does not see',
+    ),
+    (
       '--task=caption --features=f --encoder_weights=w',
       '--encoder_weights has no effect without --photos',
     ),
@@ -223,6 +227,7 @@ def test_a_flag_without_effect_is_refused(words, message, flag_file):
   'words',
   [
     '--task=train --beam_size=5 --norm_images=9 --shortlist=100 --data_dir=d',
+    '--task=evaluate --profile_steps= --shard=',  # As scripts hand them on.
     '--noretrieval --norm_images=9',
     '--task=evaluate --sample --temperature=.5 --min_words=2 --nbest=3',
     '--task=evaluate --norm_images=9 --rank_tile_rows=9 --rank_dtype=float32',

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -17,6 +18,7 @@ from mrnn_jax import tasks
 from mrnn_jax.data import datasets
 from mrnn_jax.reports import gallery, report
 from mrnn_jax.reports import photos as photos_lib
+from mrnn_jax.reports.sections import commands
 from mrnn_jax.runtime.errors import InputError
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\'&'
@@ -289,12 +291,10 @@ def test_a_wrong_folder_of_photos_is_refused(full, tmp_path):
 def test_what_is_missing_is_said_with_its_command(tmp_path):
   report.write_page(make_config(tmp_path, split='validation'))
   text = shown(tmp_path / 'report_validation.html')
-  for task in ('evaluate', 'train'):
-    assert re.search(
-      rf'main --workdir=\S+ --task={task} --data_dir=/nowhere '
-      '--split=validation',
-      text,
-    )
+  for task in ('evaluate --data_dir=/nowhere --split=validation', 'train'):
+    assert re.search(rf'main --workdir=\S+ --task={task}', text)
+  # It is of no use there, and refused.
+  assert re.search(r'--task=train --data_dir=/nowhere(?! --split)', text)
   assert 'there is no dataset "flickr8k"' in text
   assert '<script' not in (tmp_path / 'report_validation.html').read_text()
 
@@ -416,3 +416,15 @@ def test_the_page_in_a_browser(
   if first == '007.jpg':
     assert dom.count('&lt;/script&gt;&lt;img src=x') >= 3
     assert '<img src="x"' not in dom
+
+
+@pytest.mark.parametrize('task', config_lib.TASKS)
+def test_commands_of_the_page_are_not_refused(task):
+  config = config_lib.Config(
+    workdir='a folder', data_dir='data', split='validation'
+  )
+  words = shlex.split(commands.command(task, config))
+  assert words[:4] == ['python', '-m', 'mrnn_jax.main', '--workdir=a folder']
+  given = dict(word[2:].split('=') for word in words[3:])
+  assert given['task'] == task
+  config_lib.Given(given, by_hand=frozenset(given))

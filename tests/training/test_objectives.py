@@ -1,14 +1,20 @@
 """The seam between the step and what is minimised."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_run
 
+from mrnn_jax import config as config_lib
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.training import loop
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES, Objective
 
@@ -105,3 +111,52 @@ def test_a_new_objective_needs_no_change_of_the_step(
   assert metrics['words'] == 5
   assert metrics['bits'] == 7 * accumulate_steps * num_devices
   np.testing.assert_allclose(metrics['cost'], 2.5 * 8 / 5, rtol=1e-6)
+
+
+def test_what_is_prepared_before_a_step_reaches_the_cost(
+  tiny_data_dir, tmp_path, monkeypatch
+):
+  """Captions of the batch by number, as an objective with rewards needs."""
+  seen = []
+
+  def prepare(setting, state, batch):
+    captions = [text for texts in setting.split.captions for text in texts]
+    for row, numbers in zip(batch['tokens'], batch['captions'], strict=True):
+      texts = [captions[c] for c in numbers if c >= 0]
+      words = [
+        w
+        for text in texts
+        for w in setting.vocabulary.encode_caption(text)[:-1]
+      ]
+      np.testing.assert_array_equal(row[: len(words)], words)
+    seen.append(len(state.params))
+    return batch | {'weight': np.full(len(batch['tokens']), 3, np.float32)}
+
+  likelihood = OBJECTIVES['likelihood'].cost
+
+  def cost(model, variables, rows, row_keys):
+    bits, sums = likelihood(model, variables, rows, row_keys)
+    return bits * rows['weight'].mean(), sums
+
+  costs = {}
+  for name, objective in (
+    ('plain', None),
+    ('weighted', Objective(cost, prepare=prepare)),
+  ):
+    if objective:
+      monkeypatch.setitem(OBJECTIVES, 'likelihood', objective)
+    config = tiny_run.config(
+      tmp_path / name, tiny_data_dir, num_epochs=0.5, log_every_steps=1
+    )
+    loop.train(config)
+    lines = (tmp_path / name / 'log.jsonl').read_text().splitlines()
+    costs[name] = json.loads(lines[0])['cost']
+  assert seen
+  np.testing.assert_allclose(costs['weighted'], 3 * costs['plain'], rtol=1e-5)
+
+
+def test_what_compares_a_batch_is_not_cut_into_parts(monkeypatch):
+  whole = Objective(OBJECTIVES['likelihood'].cost, whole_batch=True)
+  monkeypatch.setitem(OBJECTIVES, 'likelihood', whole)
+  with pytest.raises(InputError, match='--accumulate_steps=2'):
+    config_lib.Config(accumulate_steps=2)
