@@ -54,9 +54,9 @@ def prefix_contexts(
   )
 
   def put(rows, values, count):
-    jax.tree.map(
-      lambda all_rows, x: all_rows.__setitem__(rows, x[:count]), carries, values
-    )
+    leaves = jax.tree.leaves(carries), jax.tree.leaves(values)
+    for all_rows, x in zip(*leaves, strict=True):
+      all_rows[rows] = x[:count]
 
   # The first prefix, ##START## alone, is its own parent.
   put(slice(0, 1), initial_carry, 1)
