@@ -11,9 +11,7 @@ checkpoint serves instead.
 from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
-import hashlib
 import json
-import logging
 import math
 import sys
 from typing import Any
@@ -22,20 +20,18 @@ from etils import epath
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mrnn_jax.runtime import checksums, orbax_manager
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.orbax_manager import PERPLEXITY
 
 FOLDER = 'checkpoints'
-_PERPLEXITY = 'validation_perplexity'
 _ITEMS = ('state', 'model', 'description', 'progress')
 _CHECKSUMS = 'checksums'
+# Behind the name of a step that the same step, validated, takes the place of.
+_REPLACED = '.replaced'
 # Damaged checkpoints that this process has told of.
 _told: set[epath.Path] = set()
-# Orbax logs at length, from its threads, what it also raises.
-logging.getLogger('absl').addFilter(
-  lambda record: 'orbax' not in record.pathname
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +53,6 @@ class Checkpoint:
   progress: Mapping[str, Any]
 
 
-def _lower_is_better(metrics: Mapping[str, float]) -> float:
-  return metrics[_PERPLEXITY]
-
-
 def _is_key(x: Any) -> bool:
   return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
@@ -72,48 +64,17 @@ def _to_host(tree: Any) -> Any:
   )
 
 
-def _checksum(tree: Any) -> str:
-  """Return a hash of the leaves, which come back in other containers."""
-  leaves = []
-  for leaf in jax.tree.leaves(tree):
-    array = np.asarray(leaf)
-    digest = hashlib.sha256(f'{array.dtype} {array.shape} '.encode())
-    digest.update(array.tobytes())
-    leaves.append(digest.hexdigest())
-  return hashlib.sha256(' '.join(sorted(leaves)).encode()).hexdigest()
-
-
-def _json_checksum(value: Any) -> str:
-  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _checksums(
   items: Mapping[str, Any], validation_perplexity: float | None
 ) -> dict[str, str]:
   """Return the checksums of the items and of what validation gave."""
   return {
-    'state': _checksum(items['state']),
-    'model': _checksum(items['model']),
-    'description': _json_checksum(items['description']),
-    'progress': _json_checksum(items['progress']),
-    _PERPLEXITY: _json_checksum(validation_perplexity),
+    'state': checksums.of_tree(items['state']),
+    'model': checksums.of_tree(items['model']),
+    'description': checksums.of_json(items['description']),
+    'progress': checksums.of_json(items['progress']),
+    PERPLEXITY: checksums.of_json(validation_perplexity),
   }
-
-
-def _alone() -> ocp.options.MultiprocessingOptions:
-  """Keep Orbax from waiting for other processes.
-
-  What is saved is the same in all of them: the first one writes it, and each
-  may read when it likes.
-  """
-  if jax.process_count() == 1:
-    return ocp.options.MultiprocessingOptions()
-  process = jax.process_index()
-  return ocp.options.MultiprocessingOptions(
-    primary_host=process,
-    active_processes={process},
-    barrier_sync_key_prefix=f'process_{process}',
-  )
 
 
 class Checkpoints:
@@ -127,29 +88,15 @@ class Checkpoints:
     self._manager: ocp.CheckpointManager | None = None
     self._damage: dict[int, str] = {}
     self._last_saved = 0
+    # What the save under way takes the place of.
+    self._replaced: epath.Path | None = None
 
   def _open(self, create: bool) -> ocp.CheckpointManager | None:
     if self._manager is None and (create or self.path.exists()):
       self._check_metrics()
       self.path.mkdir(parents=True, exist_ok=True)
-      policy = preservation_policy.AnyPreservationPolicy(
-        [
-          preservation_policy.LatestN(self._keep),
-          preservation_policy.BestN(
-            get_metric_fn=_lower_is_better, reverse=True, n=1
-          ),
-        ]
-      )
-      self._manager = ocp.CheckpointManager(
-        self.path.resolve() if '://' not in str(self.path) else self.path,
-        options=ocp.CheckpointManagerOptions(
-          best_fn=_lower_is_better,
-          best_mode='min',
-          preservation_policy=policy,
-          create=False,
-          multiprocessing_options=_alone(),
-        ),
-        item_names=(*_ITEMS, _CHECKSUMS),
+      self._manager = orbax_manager.open_manager(
+        self.path, self._keep, (*_ITEMS, _CHECKSUMS)
       )
     return self._manager
 
@@ -185,7 +132,7 @@ class Checkpoints:
   def _perplexity(self, step: int) -> float:
     """Return what validation gave; infinite where there was none."""
     metrics = self._manager.metrics(step)
-    return _lower_is_better(metrics) if metrics else math.inf
+    return orbax_manager.perplexity_of(metrics) if metrics else math.inf
 
   def _first_whole(self, steps: list[int]) -> int | None:
     """Return the first step whose checkpoint is whole; tell of the others."""
@@ -218,24 +165,27 @@ class Checkpoints:
     """Remove what killed runs have left, and rename what is damaged.
 
     That is, the damaged checkpoints after the latest whole one: their steps
-    will be taken and saved again.  Only for the one run that writes here.
+    will be taken and saved again.  Only for the one run that writes here; the
+    first process does it, before the others look.
     """
-    if self.path.exists() and not jax.process_index():
-      for left in self.path.glob('*.orbax-checkpoint-tmp*'):
-        left.rmtree()
-    latest = self.latest_step()
-    damaged = [step for step, why in self._damage.items() if why]
-    if latest is None or not damaged or max(damaged) < latest:
+    if not self.path.exists() or jax.process_index():
       return
+    for left in self.path.glob('*.orbax-checkpoint-tmp*'):
+      left.rmtree()
+    for replaced in self.path.glob(f'*{_REPLACED}'):
+      step = replaced.with_name(replaced.name.removesuffix(_REPLACED))
+      if step.exists():
+        replaced.rmtree()
+      else:
+        replaced.rename(step)
+    latest = self.latest_step()
     self.close()
-    for step in damaged:
-      if step > latest:
+    for step, why in self._damage.items():
+      if why and latest is not None and step > latest:
         self._set_aside(step)
 
   def _set_aside(self, step: int) -> None:
-    """Rename the folder of a step, by the first process alone."""
-    if jax.process_index():
-      return
+    """Rename the folder of a damaged step."""
     path, number = self.path / str(step), 1
     while (aside := self.path / f'{step}.damaged-{number}').exists():
       number += 1
@@ -244,14 +194,14 @@ class Checkpoints:
 
   def _check_metrics(self) -> None:
     """Set checkpoints aside of which the manager would fall over."""
-    if not self.path.exists():
+    if not self.path.exists() or jax.process_index():
       return
     for folder in self.path.iterdir():
       metrics = folder / 'metrics' / 'metrics'
       if not folder.name.isdecimal() or not metrics.exists():
         continue
       try:
-        float(json.loads(metrics.read_text())[_PERPLEXITY])
+        float(json.loads(metrics.read_text())[PERPLEXITY])
       except (ValueError, KeyError, TypeError):
         self._set_aside(int(folder.name))
 
@@ -282,7 +232,10 @@ class Checkpoints:
     if jax.process_index():
       return
     with self._writing():
-      self._open(create=True).save(
+      manager = self._open(create=True)
+      if checkpoint.step in manager.all_steps():
+        self._replace(checkpoint.step)
+      saved = manager.save(
         checkpoint.step,
         args=ocp.args.Composite(
           state=ocp.args.StandardSave(items['state']),
@@ -291,9 +244,25 @@ class Checkpoints:
           progress=ocp.args.JsonSave(items['progress']),
           checksums=ocp.args.JsonSave(_checksums(items, perplexity)),
         ),
-        metrics={_PERPLEXITY: perplexity},
+        metrics={PERPLEXITY: perplexity},
+      )
+    if not saved:
+      raise InputError(
+        f'step {checkpoint.step} is not saved, as {self.path} holds step '
+        f'{manager.latest_step()} already: see that no other run writes there.'
       )
     self._damage[checkpoint.step] = ''
+
+  def _replace(self, step: int) -> None:
+    """Lay a step aside that was saved before it was validated.
+
+    It is removed once the same step stands in its place.
+    """
+    if math.isfinite(self._perplexity(step)):
+      return
+    self._replaced = self.path / f'{step}{_REPLACED}'
+    (self.path / str(step)).rename(self._replaced)
+    self._manager.reload()
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
@@ -376,6 +345,9 @@ class Checkpoints:
     if self._manager:
       with self._writing():
         self._manager.wait_until_finished()
+        if self._replaced:
+          self._replaced.rmtree()
+          self._replaced = None
 
   def close(self) -> None:
     """Finish what is under way and release the manager."""

@@ -43,8 +43,9 @@ def train(config: Config) -> None:
   with checkpoint_lib.Checkpoints(
     config.workdir, config.keep_checkpoints
   ) as checkpoints:
-    latest = checkpoints.latest_step()
     checkpoints.make_way()
+    parallel.wait_for_all()
+    latest = checkpoints.latest_step()
     run_record.check_shared(latest, config.workdir)
     progress = {}
     if latest is not None:

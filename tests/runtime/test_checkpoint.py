@@ -133,6 +133,44 @@ def test_what_validation_gave_is_covered(workdir):
     assert checkpoints.best_step() == 2
 
 
+def test_a_step_that_was_not_validated_is_replaced(workdir):
+  with Checkpoints(workdir, keep=3) as checkpoints:
+    checkpoints.save(tiny_run.checkpoint(4), None)
+    assert checkpoints.best_step() == 2
+    checkpoints.save(tiny_run.checkpoint(4), 5.0)
+  folder = workdir / checkpoint_lib.FOLDER
+  metrics = json.loads((folder / '4/metrics/metrics').read_text())
+  assert metrics == {'validation_perplexity': 5.0}
+  assert sorted(x.name for x in folder.iterdir()) == ['2', '3', '4']
+  with Checkpoints(workdir) as checkpoints:
+    assert (checkpoints.latest_step(), checkpoints.best_step()) == (4, 4)
+
+
+@pytest.mark.parametrize('saved', [False, True])
+def test_killed_while_a_step_is_replaced(workdir, saved):
+  """Between the renaming and the new one, or before the old one is gone."""
+  folder = workdir / checkpoint_lib.FOLDER
+  if saved:
+    shutil.copytree(folder / '3', folder / '3.replaced')
+  else:
+    (folder / '3').rename(folder / '3.replaced')
+  with Checkpoints(workdir) as checkpoints:
+    assert checkpoints.latest_step() == (3 if saved else 2)
+  with Checkpoints(workdir) as checkpoints:
+    checkpoints.make_way()
+    assert checkpoints.latest_step() == 3
+  assert sorted(x.name for x in folder.iterdir()) == ['1', '2', '3']
+
+
+@pytest.mark.parametrize('step', [2, 3])
+def test_what_is_not_saved_is_told(workdir, step):
+  with (
+    Checkpoints(workdir) as checkpoints,
+    pytest.raises(InputError, match=f'step {step} is not saved.*holds step 3'),
+  ):
+    checkpoints.save(tiny_run.checkpoint(step), 1.0)
+
+
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
   def full(*unused, **options):
     raise OSError(28, 'No space left on device')

@@ -1,5 +1,6 @@
 """A signal at any moment: what was reached is saved, and goes on from there."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import time
 import pytest
 import tiny_run
 
-from mrnn_jax import tasks
+from mrnn_jax import stored_model, tasks
 from mrnn_jax.evaluation import matrix_store
 from mrnn_jax.ranking import ranker
 from mrnn_jax.runtime import checkpoint, stopping
@@ -72,7 +73,8 @@ def test_a_second_signal_exits_at_once():
 def whole(tiny_data_dir, tmp_path_factory):
   """The workdir of an uninterrupted run."""
   workdir = tmp_path_factory.mktemp('whole')
-  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir)))
+  config = tiny_run.config(workdir, tiny_data_dir, keep_checkpoints=9)
+  tasks.run(tiny_run.given(config))
   return workdir
 
 
@@ -82,14 +84,15 @@ def whole(tiny_data_dir, tmp_path_factory):
     ((loop._Run, 'first_state'), 1, None),
     ((loop.input_pipeline.TrainingBatches, 'batch'), 6, None),
     ((loop._Run, 'validate'), 2, 8),
+    ((loop._Run, 'validate'), 4, 16),
     ((checkpoint.Checkpoints, 'save'), 1, 4),
   ],
-  ids=['beginning', 'steps', 'validating', 'saving'],
+  ids=['beginning', 'steps', 'validating', 'validating the last', 'saving'],
 )
 def test_stopped_and_taken_up_is_uninterrupted(
   tiny_data_dir, tmp_path, whole, monkeypatch, where, call, saved
 ):
-  config = tiny_run.config(tmp_path, tiny_data_dir)
+  config = tiny_run.config(tmp_path, tiny_data_dir, keep_checkpoints=9)
   original, calls = getattr(*where), []
 
   def with_signal(*args, **options):
@@ -110,6 +113,34 @@ def test_stopped_and_taken_up_is_uninterrupted(
   assert saved is None or step == saved
   tasks.run(tiny_run.given(config))
   assert tiny_run.last_state(tmp_path) == tiny_run.last_state(whole)
+  assert outcome(tmp_path) == outcome(whole)
+
+
+def outcome(workdir):
+  """What a run has come to: read from its files alone, and as a model."""
+  folder = workdir / checkpoint.FOLDER
+  steps = {x.name: x for x in folder.iterdir()}
+  metrics, progress = (
+    {
+      step: json.loads((path / name).read_text())
+      for step, path in steps.items()
+    }
+    for name in ('metrics/metrics', 'progress/metadata')
+  )
+  last = progress[max(steps, key=int)]
+  assert last['finished'] == 'all 16 steps are taken'
+  best = min(metrics, key=lambda step: metrics[step]['validation_perplexity'])
+  assert last['best_step'] == int(best)
+  model = stored_model.read(workdir)
+  assert model.description['step'] == int(best)
+  lines = (workdir / 'log.jsonl').read_text().splitlines()
+  perplexities = {
+    x['step']: x['validation_perplexity']
+    for x in map(json.loads, lines)
+    if 'validation_perplexity' in x
+  }
+  assert min(perplexities, key=perplexities.get) == int(best)
+  return metrics, progress, perplexities
 
 
 def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
