@@ -119,7 +119,8 @@ def test_stopped_and_taken_up_is_uninterrupted(
 def outcome(workdir):
   """What a run has come to: read from its files alone, and as a model."""
   folder = workdir / checkpoint.FOLDER
-  steps = {x.name: x for x in folder.iterdir()}
+  # Where it was stopped in between, that step is there too.
+  steps = {x.name: x for x in folder.iterdir() if not int(x.name) % 4}
   metrics, progress = (
     {
       step: json.loads((path / name).read_text())
