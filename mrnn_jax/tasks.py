@@ -16,7 +16,7 @@ from mrnn_jax.evaluation import evaluate as evaluate_lib
 from mrnn_jax.evaluation import retrieval as retrieval_lib
 from mrnn_jax.reports import report, tables
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import parallel, workdir_lock
+from mrnn_jax.runtime import parallel, stopping, workdir_lock
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
@@ -33,14 +33,17 @@ def run(given: Given) -> None:
     given: where a workdir holds a run, it must agree with it, and the rest is
       taken from there.
   """
-  config = resolve(given)
-  task, first = config_lib.TASKS[config.task], parallel.is_first()
-  if not first and not task.shared:
-    return
-  with contextlib.ExitStack() as stack:
-    if first and task.writes_workdir and not own_data.given(config):
-      stack.enter_context(workdir_lock.hold(config.workdir, config.task))
-    FUNCTIONS[config.task](config)
+  task, first = config_lib.TASKS[given.get('task')], parallel.is_first()
+  try:
+    config = resolve(given)
+    if not first and not task.shared:
+      return
+    with contextlib.ExitStack() as stack:
+      if first and task.writes_workdir and not own_data.given(config):
+        stack.enter_context(workdir_lock.hold(config.workdir, config.task))
+      FUNCTIONS[config.task](config)
+  except stopping.Stopped as stopped:
+    raise stopping.Stopped(str(stopped) or task.stopped) from stopped
 
 
 def resolve(given: Given) -> Config:

@@ -192,7 +192,9 @@ class TrainedModel:
       InputError: the model does not see images, or a sentence has no word.
     """
     tokens = [self.encode(sentence) for sentence in sentences]
-    return self.ranker().log_probs(tokens, self.check_features(features)).T
+    # Exactly, on any device: it is the numbers that are asked for.
+    ranker = self.ranker(dtype='float32')
+    return ranker.log_probs(tokens, self.check_features(features)).T
 
   def rank(
     self,

@@ -11,6 +11,7 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import models, trained
 from mrnn_jax.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from mrnn_jax.decoding.options import DecodeOptions
+from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
@@ -150,6 +151,19 @@ def test_log_prob_is_one_row_an_image(model, features):
   assert log_probs.shape == (5, 4)
   one = model.log_prob(features[2:3], SENTENCES[1:2])
   np.testing.assert_allclose(one, log_probs[2:3, 1:2], rtol=1e-5)
+
+
+def test_log_prob_is_exact_where_ranking_is_not(model, features, monkeypatch):
+  """As on a GPU, where ranking rounds by default."""
+  exact = model.log_prob(features, SENTENCES)
+  fresh = dataclasses.replace(model)  # Without the rankers made so far.
+  monkeypatch.setattr(
+    ranker_lib,
+    'operand_dtype',
+    lambda dtype, devices: 'bfloat16' if dtype == 'auto' else dtype,
+  )
+  assert fresh.ranker().tiling.endswith('bfloat16')
+  np.testing.assert_array_equal(fresh.log_prob(features, SENTENCES), exact)
 
 
 def test_rank_normalises_by_training_images(model, features):

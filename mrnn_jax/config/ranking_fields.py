@@ -28,6 +28,9 @@ _SEES_IMAGES = When(
   'with --model={model}, which does not see the image',
   'choose a model that does',
 )
+_SCORES_OR_SEES_IMAGES = dataclasses.replace(
+  _SEES_IMAGES, holds=lambda c: c.task == 'score' or _SEES_IMAGES.holds(c)
+)
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,
   'with --task=caption without --photos or --features',
@@ -87,9 +90,10 @@ class RankingFields:
   rank_dtype: str = flag(
     'auto',
     'Operands of the product that ranking consists of; sums are float32. auto: '
-    'bfloat16 on GPU and TPU, float32 on CPU.',
+    'bfloat16 on GPU and TPU, float32 on CPU and with task=score, where the '
+    'numbers count and not their order.',
     RANKING,
-    when=(_NORMALIZED, _RANKS, _SEES_IMAGES),
+    when=(_RANKS, _SCORES_OR_SEES_IMAGES),
     choices=('auto', 'float32', 'bfloat16'),
   )
 

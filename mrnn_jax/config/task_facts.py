@@ -15,23 +15,40 @@ class Task:
     text: stands behind its name in the help.
     shared: whether all processes take part, or the first one alone.
     writes_workdir: whether it must be the only one in a workdir.
+    stopped: what a stop leaves, where the work itself does not say.
   """
 
   text: str = ''
   shared: bool = True
   writes_workdir: bool = False
+  stopped: str = 'nothing of it is kept; the same command begins again.'
 
+
+_FROM_STEP = 'the same command goes on from the step that is saved.'
+_FROM_MATRIX = (
+  'the same command goes on from what is ranked; the rest begins again.'
+)
 
 TASKS = {
-  'train_and_evaluate': Task(writes_workdir=True),
-  'train': Task(writes_workdir=True),
+  'train_and_evaluate': Task(
+    writes_workdir=True,
+    stopped='the same command goes on from the step and the ranking that are '
+    'saved.',
+  ),
+  'train': Task(writes_workdir=True, stopped=_FROM_STEP),
   'evaluate': Task(
-    '(perplexity, BLEU, CIDEr-D, ROUGE-L, retrieval)', writes_workdir=True
+    '(perplexity, BLEU, CIDEr-D, ROUGE-L, retrieval)',
+    writes_workdir=True,
+    stopped=_FROM_MATRIX,
   ),
   'caption': Task(writes_workdir=True),
-  'retrieve': Task(writes_workdir=True),
+  'retrieve': Task(writes_workdir=True, stopped=_FROM_MATRIX),
   'rank': Task('(photos and sentences of your own)'),
-  'score': Task('(files of pairs)'),
+  'score': Task(
+    '(files of pairs)',
+    stopped='shards that are complete are kept; the same command scores the '
+    'others.',
+  ),
   'report': Task('(a page of what was written)', shared=False),
   'export': Task('(one file)', shared=False),
 }

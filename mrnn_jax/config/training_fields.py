@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from mrnn_jax.config.fields import When, flag
+from mrnn_jax.models.layers import PRECISIONS
 from mrnn_jax.training.objectives import OBJECTIVES
 
 
@@ -107,4 +108,18 @@ class TrainingFields:
     'cost are float32. bfloat16 is for GPU and TPU: on CPUs it is slower. What '
     'is measured is computed in float32 (but see rank_dtype).',
     choices=('float32', 'bfloat16'),
+  )
+  matmul_precision: str = flag(
+    'default',
+    "Of the training step's products of float32: default: the device's fastest "
+    '(TF32 on late GPUs, bfloat16 on TPUs); highest: float32 itself; high: in '
+    'between. CPUs know no difference. What is measured is always by highest.',
+    when=(
+      When(
+        lambda c: c.compute_dtype == 'float32',
+        'with --compute_dtype={compute_dtype}',
+        'choose --compute_dtype=float32',
+      ),
+    ),
+    choices=PRECISIONS,
   )

@@ -14,7 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from mrnn_jax.encoders.network import Network, nested, take
+from mrnn_jax.encoders.network import Network, exactly, nested, take
 from mrnn_jax.encoders.weights import Weights
 
 FEATURE_SIZE = 1280
@@ -189,7 +189,7 @@ def create(name: str, weights: Weights) -> Network:
     # The wide layers of more photos leave the cache.
     cpu_batch_size=2,
     params=_params(name, layers, weights),
-    apply=lambda params, images: model.apply({'params': params}, images),
+    apply=exactly(model),
   )
 
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from mrnn_jax.encoders.network import Network, nested, take
+from mrnn_jax.encoders.network import Network, exactly, nested, take
 from mrnn_jax.encoders.weights import Weights
 
 IMAGE_SIZE = 224
@@ -168,5 +168,5 @@ def create(name: str, weights: Weights) -> Network:
     # Each batch has to read fc6, 150 to 400 megabytes.
     cpu_batch_size=8,
     params=nested(params),
-    apply=lambda params, images: model.apply({'params': params}, images),
+    apply=exactly(model),
   )

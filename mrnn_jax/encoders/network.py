@@ -10,6 +10,7 @@ from mrnn_jax.encoders.weights import Weights
 from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
+  import flax.linen as nn
   import jax
 
 
@@ -34,6 +35,23 @@ class Network:
   cpu_batch_size: int
   params: Any
   apply: Callable[[Any, 'jax.Array'], 'jax.Array']
+
+
+def exactly(
+  model: 'nn.Module',
+) -> Callable[[Any, 'jax.Array'], 'jax.Array']:
+  """Return ``Network.apply`` of a Flax module.
+
+  Its products are of float32 also on devices that have faster ones, so that a
+  photo has the same feature everywhere.
+  """
+  import jax
+
+  def apply(params, images):
+    with jax.default_matmul_precision('highest'):
+      return model.apply({'params': params}, images)
+
+  return apply
 
 
 def take(

@@ -67,7 +67,7 @@ def evaluate(
     'split': config.split,
     'model': model.config.model,
     'step': model.step,
-    'convention': convention(model, split, config),
+    'convention': convention(model, split, ranked, config),
     'perplexity': perplexities(scores),
   }
   training = dataset.training_captions() if first else []
@@ -109,9 +109,19 @@ def measure_captions(
 
 
 def convention(
-  model: TrainedModel, split: datasets.CaptionSplit, config: Config
+  model: TrainedModel,
+  split: datasets.CaptionSplit,
+  ranked: datasets.CaptionSplit,
+  config: Config,
 ) -> dict[str, Any]:
-  """Return every convention that a result was made under."""
+  """Return every convention that a result was made under.
+
+  Args:
+    model: the model.
+    split: with all references.
+    ranked: with the sentences that are measured.
+    config: the protocol's options.
+  """
   num_own = np.asarray([len(texts) for texts in split.captions])
   groups = {
     'beam_groups': config.beam_groups,
@@ -136,8 +146,10 @@ def convention(
     'min_word_count': model.config.min_word_count,
     'vocabulary': len(model.vocabulary),
     'encoder': model.dataset['encoder'],
+    'compute_dtype': model.config.compute_dtype,
+    'matmul_precision': model.config.matmul_precision,
     'images': len(split.image_ids),
-    'sentences': len(split.owner),
+    'sentences': len(ranked.owner),
     'references': float(num_own.mean()),
     'target_end': True,
     **search,

@@ -7,6 +7,7 @@ which are then removed from both sides.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from mrnn_jax import metrics as metrics_lib
@@ -16,6 +17,7 @@ from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.decoding import generate
 from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import Progress
 from mrnn_jax.trained import TrainedModel
 
@@ -40,13 +42,18 @@ def measure(
   rests = [
     [tokenize(text)[context:] for text in texts] for texts in split.captions
   ]
-  rows = [
+  asked = [
     (image, j)
     for image, texts in enumerate(rests)
-    for j, words in enumerate(texts)
-    if words
+    for j in range(1 if config.first_caption_only else len(texts))
   ]
-  skipped = sum(len(texts) for texts in rests) - len(rows)
+  rows = [(image, j) for image, j in asked if rests[image][j]]
+  skipped = len(asked) - len(rows)
+  if not rows:
+    raise InputError(
+      f'no sentence of the {split.name} split has a word after its first '
+      f'{context}: lower --context_words.'
+    )
   lengths = [len(rests[image][j]) for image, j in rows]
   prefixes = [
     model.vocabulary.encode(tokenize(split.captions[image][j])[:context])
@@ -74,6 +81,15 @@ def measure(
     )
   if not parallel.is_first():
     return {}
+  for (image, _), length, log_prob in zip(
+    rows, lengths, decoded.log_probs[:, 0], strict=True
+  ):
+    if log_prob == -math.inf:
+      raise InputError(
+        f'no caption of {length} words for {split.image_ids[image]} keeps to '
+        f'--no_repeat_ngram={config.no_repeat_ngram}: raise it, or leave it '
+        'out.'
+      )
   hypotheses = [
     ' '.join(model.vocabulary.words[i] for i in words[0, :length])
     for words, length in zip(decoded.words, lengths, strict=True)

@@ -60,12 +60,15 @@ class Model(nn.Module):
       Parameters, carries, sums and all between the products are float32
       whatever it is.  It is no part of what the model is: whoever wants another
       clones the model.
+    precision: of products of float32, one of ``layers.PRECISIONS``; also for
+      whoever clones the model.
     sees_images: whether the image matters; what does not see it cannot rank.
   """
 
   vocab_size: int
   feature_size: int
   dtype: str = 'float32'
+  precision: str = 'highest'
   sees_images: ClassVar[bool] = True
 
   def initial_carry(self, num_rows: int) -> Any:
@@ -139,16 +142,17 @@ class Model(nn.Module):
     language = self.language(tokens, row_keys)  # [B, T, C]
     image = self.image(features, row_keys)  # [B, G, J]
     if self.sees_images:
-      image = spread(image, tokens)  # [B, T or 1, J]
+      image = spread(image, tokens, self.precision)  # [B, T or 1, J]
     return self.readout(language, image, row_keys)
 
 
-def spread(image: Array, tokens: Array) -> Array:
+def spread(image: Array, tokens: Array, precision: str) -> Array:
   """Give each step of a row the image of the caption that it belongs to.
 
   Args:
     image: [B, G, J] a vector per caption of a row.
     tokens: [B, T] the captions of the row, each from ``##START##``.
+    precision: of the product.
 
   Returns:
     [B, T, J], or [B, 1, J] where rows hold a single caption.
@@ -159,7 +163,7 @@ def spread(image: Array, tokens: Array) -> Array:
   segment = jnp.cumsum(tokens == START, axis=1) - 1  # [B, T]
   # A product with one-hot rows: its gradient is a product too, no scatter.
   one_hot = jax.nn.one_hot(segment, G, dtype=image.dtype)
-  return jnp.einsum('btg,bgj->btj', one_hot, image)
+  return jnp.einsum('btg,bgj->btj', one_hot, image, precision=precision)
 
 
 class ImageModel(Model):

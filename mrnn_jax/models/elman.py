@@ -26,12 +26,13 @@ class Elman(RecurrentModel):
   def setup(self):
     """Create the layers."""
     R = self.recurrent_size
-    self.product = layers.product_of(self.dtype)
+    self.product = layers.product_of(self.dtype, self.precision)
     self.word = nn.Embed(self.vocab_size, R)
     self.recurrent = self.param(
       'recurrent', cells.kernel_init(self.the_cell(), 0), (R, R)
     )
-    self.softmax = layers.dense_of(self.dtype)(self.vocab_size, use_bias=False)
+    dense = layers.dense_of(self.dtype, self.precision)
+    self.softmax = dense(self.vocab_size, use_bias=False)
 
   def the_cell(self) -> cells.Cell:
     """Return eq. 1's."""

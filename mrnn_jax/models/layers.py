@@ -14,6 +14,9 @@ FEATURE_SCALINGS = ('none', 'l2', 'standardize')
 # Standardised features are clipped to this many standard deviations.
 FEATURE_CLIP = 5.0
 ACTIVATIONS = {'none': lambda x: x, 'relu': nn.relu, 'tanh': jnp.tanh}
+# Of products of float32, by JAX's names: as fast as the device can (TF32 on
+# late GPUs, bfloat16 on TPUs), closer, exactly.  On CPUs all are exact.
+PRECISIONS = ('default', 'high', 'highest')
 # Which of a model's dropouts one is: w(t), r(t), I, m(t).
 WORD, RECURRENT, IMAGE, MULTIMODAL = 0, 1, 2, 3
 
@@ -114,18 +117,23 @@ def _rounded_product_gradient(dtype: str, operands: tuple, gradient: Array):
 rounded_product.defvjp(_rounded_product, _rounded_product_gradient)
 
 
-def product_of(dtype: str) -> Callable[[Array, Array], Array]:
-  """Return the product of matrices with operands of a type, float32 or not."""
+def product_of(dtype: str, precision: str) -> Callable[[Array, Array], Array]:
+  """Return the product of matrices with operands of a type, float32 or not.
+
+  Args:
+    dtype: 'float32' or 'bfloat16'.
+    precision: of products of float32, one of ``PRECISIONS``.
+  """
   if dtype == 'float32':
-    return jnp.matmul
+    return functools.partial(jnp.matmul, precision=precision)
   return functools.partial(rounded_product, dtype=dtype)
 
 
-def dense_of(dtype: str) -> Callable[..., nn.Dense]:
-  """Return ``nn.Dense`` with operands of a type."""
+def dense_of(dtype: str, precision: str) -> Callable[..., nn.Dense]:
+  """Return ``nn.Dense`` that multiplies as ``product_of`` does."""
   if dtype == 'float32':
-    return nn.Dense
-  product = product_of(dtype)
+    return functools.partial(nn.Dense, precision=precision)
+  product = product_of(dtype, precision)
   return functools.partial(
     nn.Dense, dot_general=lambda x, kernel, *_, **__: product(x, kernel)
   )

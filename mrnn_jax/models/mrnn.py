@@ -72,8 +72,8 @@ class RNNBase(RecurrentModel):
   def setup(self):
     """Create the layers."""
     R, M = self.recurrent_size, self.multimodal_size
-    self.product = layers.product_of(self.dtype)
-    dense = layers.dense_of(self.dtype)
+    self.product = layers.product_of(self.dtype, self.precision)
+    dense = layers.dense_of(self.dtype, self.precision)
     cell = self.the_cell()
     self.embedding_1 = nn.Embed(self.vocab_size, self.embedding_size)
     self.embedding_2 = dense(R, use_bias=self.embedding_bias)
@@ -158,7 +158,7 @@ class MRNN(RNNBase, ImageModel):
     """Create the layers."""
     super().setup()
     self.setup_image_input()
-    dense = layers.dense_of(self.dtype)
+    dense = layers.dense_of(self.dtype, self.precision)
     self.multimodal_image = dense(self.multimodal_size, use_bias=False)
 
   def image(self, features: Array, row_keys: Array | None = None) -> Array:

@@ -98,6 +98,8 @@ class Ranker:
     # The readout is nearly all of the work; what it starts from stays exact.
     readout = model.clone(dtype=dtype)
     self.tiling = f'{image_block} x {tile_rows} {dtype}'
+    if devices[0].platform != 'cpu':  # Where precision makes other bits.
+      self.tiling += f' at {model.precision}'
     self._devices = devices
     self._image_block = image_block
     self._tile_prefixes = max(1, tile_rows // image_block)

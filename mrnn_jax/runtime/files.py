@@ -15,6 +15,8 @@ from typing import Any
 from etils import epath
 import fsspec
 
+from mrnn_jax.runtime.errors import InputError
+
 # What other processes and machines have written there is seen, too.
 for _protocol in ('gcs', 's3'):
   fsspec.config.conf.setdefault(_protocol, {}).setdefault(
@@ -61,8 +63,11 @@ def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  yield temporary
-  temporary.replace(path)
+  try:
+    yield temporary
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
 
 
 def copy(source: epath.PathLike, target: epath.PathLike) -> None:
@@ -90,9 +95,19 @@ def json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _json_line(value: Mapping[str, Any]) -> str:
-  return json.dumps(value, ensure_ascii=False) + '\n'
+  return _as_json(value) + '\n'
+
+
+def _as_json(value: Any, **options: Any) -> str:
+  try:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+  except ValueError as error:
+    raise InputError(
+      'a result is not a finite number: the model is damaged, or has diverged '
+      'in training.'
+    ) from error
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
   """Write a value as indented JSON."""
-  write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + '\n')
+  write_text(path, _as_json(value, indent=1) + '\n')

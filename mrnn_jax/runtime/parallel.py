@@ -16,14 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax.runtime import stopping
+from mrnn_jax.runtime.errors import InputError
 
 AXIS = 'devices'
 T = TypeVar('T')
 
 
 def local_devices(num_devices: int = 0) -> list[jax.Device]:
-  """Return the first ``num_devices`` local devices; all of them for 0."""
+  """Return the first ``num_devices`` local devices; all of them for 0.
+
+  Raises:
+    InputError: there are fewer.
+  """
   devices = jax.local_devices()
+  if num_devices > len(devices):
+    raise InputError(
+      f'--num_devices={num_devices}, but this process sees {len(devices)} '
+      f'({devices[0].platform}): ask for at most so many, or for all by 0.'
+    )
   return devices[: num_devices or len(devices)]
 
 

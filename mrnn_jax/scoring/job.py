@@ -91,6 +91,10 @@ class _Job:
     self.shard = Shard.parse(config.shard)
     self._model, self._config = model, config
     self._fields = results.fields(config)
+    # One type for all: of these numbers some are subtracted from others.
+    self._dtype = config.rank_dtype
+    if self._dtype == 'auto':
+      self._dtype = 'float32'
     self._drawn = None
     if config.score_normalized:
       model.check_ranks()
@@ -113,11 +117,11 @@ class _Job:
       'fields': self._fields,
       'score_block': config.score_block,
       'rank_tile_rows': config.rank_tile_rows,
+      'dtype': self._dtype,
     }
     if self._drawn is not None:
       options['norm_images'] = len(self._drawn)
       options['rank_image_block'] = config.rank_image_block
-      options['rank_dtype'] = config.rank_dtype
       options['norm_features'] = _hash(self._drawn.tobytes())
     return {
       'input': self._inputs.identity(),
@@ -139,9 +143,12 @@ class _Job:
       self._model.variables,
       self._model.devices,
       self._config.rank_tile_rows,
+      self._dtype,
     )
     maker = WindowMaker(self._model.vocabulary, self._images, scorer)
-    found = results.PairResults(self._model, self._config, scorer, self._drawn)
+    found = results.PairResults(
+      self._model, self._config, scorer, self._drawn, self._dtype
+    )
     blocks = self._inputs.blocks(self.shard, self._config.score_block)
     prepared = ahead(maker.make(*block) for block in blocks)
     scored = ahead((window, found.columns(window)) for window in prepared)

@@ -68,6 +68,7 @@ class PairScorer:
     variables: Variables,
     devices: list[jax.Device],
     tile_rows: int = 500,
+    dtype: str = 'float32',
   ):
     """Place a model on devices.
 
@@ -76,7 +77,10 @@ class PairScorer:
       variables: its variables.
       devices: where to run.
       tile_rows: rows of logits [tile_rows, V] that a device holds.
+      dtype: of the operands of the readout, 'float32' or 'bfloat16'.
     """
+    # As ``Ranker`` does: what the readout starts from stays exact.
+    rounded = model.clone(dtype=dtype)
     self._initial_carry = model.apply(variables, 1, method='initial_carry')
     self._devices = devices
     self._tile_rows = tile_rows
@@ -89,7 +93,7 @@ class PairScorer:
       return model.apply(variables, features, method='image')
 
     def readout(variables, language, images, slot, word):
-      logits = model.apply(variables, language, images, method='readout')
+      logits = rounded.apply(variables, language, images, method='readout')
       return prefix_scores.edge_log_probs(logits, slot, word)
 
     self._language = parallel.pmap(language, devices)

@@ -39,6 +39,7 @@ class PairResults:
     config: Config,
     scorer: PairScorer,
     drawn: np.ndarray | None,
+    dtype: str,
   ):
     """Take the model, and what P(w) is estimated from.
 
@@ -47,11 +48,12 @@ class PairResults:
       config: which fields are asked for.
       scorer: of the model.
       drawn: features of training images, None without P(w).
+      dtype: of the operands of the readout, the scorer's own.
     """
     self._config, self._scorer = config, scorer
     self._log_means = None
     if drawn is not None:
-      self._log_means = _LogMeans(model, drawn, config)
+      self._log_means = _LogMeans(model, drawn, config, dtype)
 
   def columns(self, window: Window) -> dict[str, list[Any]]:
     """Return, by name, the fields of all pairs of a window.
@@ -93,9 +95,11 @@ class PairResults:
 class _LogMeans:
   """log P(w) of sentences, remembered for those that come again."""
 
-  def __init__(self, model: TrainedModel, drawn: np.ndarray, config: Config):
+  def __init__(
+    self, model: TrainedModel, drawn: np.ndarray, config: Config, dtype: str
+  ):
     self._ranker = model.ranker(
-      config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+      config.rank_image_block, config.rank_tile_rows, dtype
     )
     self._drawn = drawn
     self._known: dict[Sequence[int], float] = {}

@@ -104,7 +104,9 @@ class _Run:
       devices,
       objective=self.objective,
       # The step alone: what is measured is always computed in float32.
-      model=self.model.clone(dtype=config.compute_dtype),
+      model=self.model.clone(
+        dtype=config.compute_dtype, precision=config.matmul_precision
+      ),
       optimizer=self.optimizer,
       words_per_batch=self.batches.words_per_batch,
       l2=config.l2,

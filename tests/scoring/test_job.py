@@ -14,7 +14,8 @@ import pytest
 
 from data_prep import build
 from mrnn_jax import config as config_lib
-from mrnn_jax import tasks
+from mrnn_jax import models, tasks
+from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.scoring.pair_scorer import PairScorer
@@ -136,6 +137,44 @@ def test_results_are_those_of_the_model(folder, scored):
     assert result['score_normalized'] == pytest.approx(
       expected - log_mean, abs=2e-4
     )
+
+
+def test_all_of_a_job_is_of_one_type(folder, scored, tmp_path, monkeypatch):
+  """log P(w|I) and log P(w), and what the shards say of themselves."""
+
+  def job_of(output):
+    return json.loads((output / 'done-00000-of-00001.json').read_text())['job']
+
+  assert job_of(scored)['options']['dtype'] == 'float32'
+  monkeypatch.setattr(ranker_lib, 'operand_dtype', lambda dtype, devices: dtype)
+  asked = []
+  original = models.MRNN.clone
+
+  def clone(self, **changes):
+    asked.extend(x for name, x in changes.items() if name == 'dtype')
+    return original(self, **changes)
+
+  monkeypatch.setattr(models.MRNN, 'clone', clone)
+  for dtype in ('auto', 'bfloat16'):
+    asked.clear()
+    output = tmp_path / dtype
+    run(folder, output, score_normalized=True, rank_dtype=dtype)
+    resolved = {'auto': 'float32'}.get(dtype, dtype)
+    assert asked == [resolved] * 2
+    assert job_of(output)['options']['dtype'] == resolved
+  # Rounded, hence not the same, but near.
+  exact, rounded = (
+    [x['score_normalized'] for x in read(x / 'scores-00000-of-00001.jsonl')]
+    for x in (tmp_path / 'auto', tmp_path / 'bfloat16')
+  )
+  exact, rounded = (
+    np.asarray([x for x in values if isinstance(x, float)])
+    for values in (exact, rounded)
+  )
+  assert 0 < np.abs(exact - rounded).max() < 0.05
+  # A shard of another type is none of this job.
+  with pytest.raises(InputError, match='a job with other options'):
+    run(folder, tmp_path / 'auto', score_normalized=True, rank_dtype='bfloat16')
 
 
 def test_shards_together_are_one_shard(folder, scored, tmp_path, capsys):

@@ -11,6 +11,7 @@ import time
 import pytest
 import tiny_run
 
+from mrnn_jax import config as config_lib
 from mrnn_jax import stored_model, tasks
 from mrnn_jax.evaluation import matrix_store
 from mrnn_jax.ranking import ranker
@@ -142,6 +143,27 @@ def outcome(workdir):
   }
   assert min(perplexities, key=perplexities.get) == int(best)
   return metrics, progress, perplexities
+
+
+@pytest.mark.parametrize(
+  ('task', 'kept'),
+  [
+    ('train', 'goes on from the step that is saved'),
+    ('retrieve', 'goes on from what is ranked'),
+    ('score', 'shards that are complete are kept'),
+    ('rank', 'nothing of it is kept; the same command begins again'),
+    ('export', 'nothing of it is kept; the same command begins again'),
+  ],
+)
+def test_a_stop_says_what_is_kept(tmp_path, monkeypatch, task, kept):
+  def stop(config):
+    raise stopping.Stopped
+
+  monkeypatch.setitem(tasks.FUNCTIONS, task, stop)
+  own = {'photos': 'p', 'sentences': 's'} if task == 'rank' else {}
+  given = config_lib.Given({'task': task, 'workdir': str(tmp_path), **own})
+  with pytest.raises(stopping.Stopped, match=kept):
+    tasks.run(given)
 
 
 def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
