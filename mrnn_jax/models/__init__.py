@@ -15,6 +15,11 @@ import jax.numpy as jnp
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models.contract import Model, Variables
 from mrnn_jax.models.elman import Elman
+from mrnn_jax.models.log_bilinear import (
+  BiasedLogBilinear,
+  FactoredLogBilinear,
+  LogBilinear,
+)
 from mrnn_jax.models.mrnn import MRNN, RNNBase
 
 __all__ = [
@@ -31,6 +36,9 @@ MODELS: dict[str, type[Model]] = {
   'm-rnn': MRNN,
   'rnn-base': RNNBase,
   'elman': Elman,
+  'lbl': LogBilinear,
+  'mlbl-b': BiasedLogBilinear,
+  'mlbl-f': FactoredLogBilinear,
 }
 
 

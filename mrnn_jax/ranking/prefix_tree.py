@@ -77,6 +77,38 @@ class PrefixTree:
     """P."""
     return len(self.tokens)
 
+  def joined(self, contexts: np.ndarray) -> tuple['PrefixTree', np.ndarray]:
+    """Let prefixes share what is computed after them, where it is the same.
+
+    A model that looks a few words back gives the same for many prefixes.
+
+    Args:
+      contexts: [P, C] what language gives for each prefix.
+
+    Returns:
+      A tree whose edges are of the distinct contexts, which stand for its
+      prefixes, and these contexts in the order of their first prefixes.  Where
+      all differ nothing changes.
+    """
+    rows = np.ascontiguousarray(contexts)
+    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, first, same = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(first), np.int64)
+    number[order] = np.arange(len(first))
+    base = int(self.edge_word.max()) + 1
+    keys, edge = np.unique(
+      number[same][self.edge_prefix] * base + self.edge_word,
+      return_inverse=True,
+    )
+    tree = dataclasses.replace(
+      self,
+      edge_prefix=keys // base,
+      edge_word=(keys % base).astype(np.int32),
+      paths=edge[self.paths],
+    )
+    return tree, contexts[first[order]]
+
   def sum_edges(self, values: np.ndarray) -> np.ndarray:
     """Add values of edges [Q, ...] along each sentence: [S, ...]."""
     return np.add.reduceat(values[self.paths], self.offsets[:-1], axis=0)

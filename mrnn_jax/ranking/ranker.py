@@ -1,11 +1,12 @@
 """Perplexity ranking: log P(sentence | image) for sets of both (section 6).
 
 The language path never sees the image, so a pool of S sentences and N images
-costs far less than S x N sentences:
+costs far less than S x N sentences.  A context is what the language path gives
+for a prefix; of models that look a few words back many are the same:
 
   language  once per distinct prefix: the sentences form a tree of prefixes
   image     once per image
-  readout   once per (distinct prefix, image): the log-normaliser over the
+  readout   once per (distinct context, image): the log-normaliser over the
             vocabulary, and beside it the logit of each word that follows the
             prefix in some sentence (again where more words follow than a tile
             has room for)
@@ -273,7 +274,7 @@ class Ranker:
         progress(before + int(share * (after - before)), int(ends[-1]))
 
       values = edges[t].log_probs(features[columns], progress and tell)
-      return tree.sum_edges(values)
+      return edges[t].tree.sum_edges(values)
 
     def shape_of(number: int) -> tuple[int, int]:
       t, columns = cuts[number]
@@ -296,22 +297,22 @@ class _Edges:
 
   def __init__(self, ranker: Ranker, tree: PrefixTree):
     self._ranker = ranker
-    self._num_edges = len(tree.edge_word)
     self._num_devices = len(ranker._devices)
+    self.tree, contexts = tree.joined(
+      prefix_scores.prefix_contexts(
+        tree, ranker._language_step, ranker._initial_carry, _PREFIX_BLOCK
+      )
+    )
+    self._num_edges = len(self.tree.edge_word)
     prefixes = ranker._tile_prefixes
     self._tiles = Tiles.cut(
-      tree,
+      self.tree,
       prefixes,
       _EDGES_PER_PREFIX * prefixes,
       self._num_devices * _TILES_PER_CALL,
     )
     # Padded, so that trees of about one size share a compiled program.
-    contexts = parallel.pad_rows(
-      prefix_scores.prefix_contexts(
-        tree, ranker._language_step, ranker._initial_carry, _PREFIX_BLOCK
-      ),
-      -(-tree.num_prefixes // 4096) * 4096,
-    )
+    contexts = parallel.pad_rows(contexts, -(-len(contexts) // 4096) * 4096)
     self._contexts = parallel.replicate(contexts, ranker._devices)
 
   def log_probs(

@@ -14,7 +14,14 @@ VARIANTS = [
   ('m-rnn', {'tie_softmax': True}),
   ('rnn-base', {'cell': 'lstm', 'tie_softmax': True}),
 ]
-_SIZES = {'embedding_size': 3, 'recurrent_size': 5, 'multimodal_size': 6}
+_SIZES = {
+  'embedding_size': 3,
+  'recurrent_size': 5,
+  'multimodal_size': 6,
+  'context_size': 3,
+  'vector_size': 4,
+  'factor_size': 5,
+}
 
 
 def name_of(variant):
