@@ -7,8 +7,16 @@ from typing import Any
 
 from mrnn_jax import models
 from mrnn_jax.config.task_facts import TASKS
+from mrnn_jax.config.training_fields import TrainingFields
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import OBJECTIVES
+
+# What a model that is counted has no use for; its images are drawn by seed.
+_OF_STEPS = frozenset(
+  field.name
+  for field in dataclasses.fields(TrainingFields)
+  if field.name != 'seed'
+)
 
 
 def check(config: Any) -> None:
@@ -115,6 +123,11 @@ def check_effect(
       raise InputError(
         f'--{name} is for --model={_one_of(have)}: leave it out with '
         f'--model={config.model}.'
+      )
+    if models.MODELS[config.model].counted and name in _OF_STEPS:
+      raise InputError(
+        f'--{name} is for models that are trained step by step: leave it out '
+        f'with --model={config.model}, which is counted.'
       )
     for when in fields[name].metadata['when']:
       if not when.holds(config):

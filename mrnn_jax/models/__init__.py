@@ -21,6 +21,7 @@ from mrnn_jax.models.log_bilinear import (
   LogBilinear,
 )
 from mrnn_jax.models.mrnn import MRNN, RNNBase
+from mrnn_jax.models.ngram import NGram
 
 __all__ = [
   'MODELS',
@@ -39,6 +40,7 @@ MODELS: dict[str, type[Model]] = {
   'lbl': LogBilinear,
   'mlbl-b': BiasedLogBilinear,
   'mlbl-f': FactoredLogBilinear,
+  'ngram': NGram,
 }
 
 

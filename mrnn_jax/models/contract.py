@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import layers
@@ -63,6 +64,8 @@ class Model(nn.Module):
     precision: of products of float32, one of ``layers.PRECISIONS``; also for
       whoever clones the model.
     sees_images: whether the image matters; what does not see it cannot rank.
+    counted: whether ``count`` gives its parameters, and no training.  Their
+      shapes are then as the captions are, those of ``init`` of no caption.
   """
 
   vocab_size: int
@@ -70,6 +73,16 @@ class Model(nn.Module):
   dtype: str = 'float32'
   precision: str = 'highest'
   sees_images: ClassVar[bool] = True
+  counted: ClassVar[bool] = False
+
+  def count(self, tokens: np.ndarray, offsets: np.ndarray) -> dict[str, Any]:
+    """Return the parameters of a counted model, by name.
+
+    Args:
+      tokens: all captions, ``##START##`` to ``##END##``, one after another.
+      offsets: [C + 1] where each caption begins in ``tokens``.
+    """
+    raise NotImplementedError
 
   def initial_carry(self, num_rows: int) -> Any:
     """Return what is carried before the first word.

@@ -13,14 +13,11 @@ from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
-from mrnn_jax.training import optimizers, run_record, run_times
+from mrnn_jax.training import counting, optimizers, run_record, run_times
 from mrnn_jax.training.log import Log
 from mrnn_jax.training.objectives import OBJECTIVES, Setting
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import TrainState, compile_train_step, create_state
-
-# Training images that every model takes along to estimate P(w) with.
-MAX_NORM_IMAGES = 1000
 
 
 def train(config: Config) -> None:
@@ -58,6 +55,11 @@ def train(config: Config) -> None:
           f'{progress["best_perplexity"]:.2f}.'
         )
         return
+    if models.MODELS[config.model].counted:
+      counting.train(
+        config, devices, dataset, vocabulary, description, checkpoints
+      )
+      return
     run = _Run(config, devices, dataset, vocabulary, description)
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
@@ -117,12 +119,9 @@ class _Run:
     statistics = {}
     if self.model.sees_images:
       statistics = datasets.feature_statistics(self.split.features)
-    sampled = datasets.sample_images(
-      len(self.split.image_ids), MAX_NORM_IMAGES, config.seed
-    )
     self.carried = {
       'statistics': statistics,
-      'norm_features': self.split.features[sampled],
+      'norm_features': run_record.norm_features(self.split, config.seed),
     }
     self.setting = Setting(
       self.model, statistics, self.split, vocabulary, devices

@@ -15,6 +15,9 @@ from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
+# Training images that every model takes along to estimate P(w) with.
+MAX_NORM_IMAGES = 1000
+
 
 class Plateau:
   """What validation has shown: the best so far, and what follows from it."""
@@ -77,6 +80,12 @@ def describe(
       'encoder': dataset.metadata.get('encoder', ''),
     },
   )
+
+
+def norm_features(split: datasets.CaptionSplit, seed: int) -> np.ndarray:
+  """Return [K, D] features of training images, to estimate P(w) from."""
+  drawn = datasets.sample_images(len(split.image_ids), MAX_NORM_IMAGES, seed)
+  return split.features[drawn]
 
 
 def check_description(

@@ -1,0 +1,174 @@
+"""n-gram models behind the contract: tables over contexts, from counts alone.
+
+The n-grams that are kept form a trie: a node is an n-gram, its children go on
+from it by a word.  A context is a node, so the carry is the nodes of the last
+1, 2, ... words, and what language gives is the same as numbers.
+
+Letters: B rows, T steps, N order, V vocabulary, G nodes of a level.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mrnn_jax.models import ngram_counts
+from mrnn_jax.models.contract import Model, option
+
+Array = jax.Array
+
+# log P of what is never foretold: far below all that is, but a number.
+_NEVER = -1e4
+# Halvings that find a word among the children of a node.
+_HALVINGS = 24
+# Whole numbers that float32 can tell apart.
+_MOST_NODES = 1 << 24
+
+
+class NGram(Model):
+  """A back-off model of the words alone (see ``ngram_counts``).
+
+  Its parameters are tables, whose sizes are as the captions are:
+
+    log_probs_1 [V]; for each order n from 2 to N and its G nodes
+    words_n [G], log_probs_n [G]: a node's last word, log P of it
+    starts_n [G' + 1]: where the children of each node of order n - 1 begin
+    log_weights_n [G']: of the shorter context, at these nodes
+    width_n [W]: nothing; W is the largest number of children
+
+  Attributes:
+    ngram_order: N.
+    ngram_smoothing: one of ``ngram_counts.SMOOTHINGS``.
+  """
+
+  sees_images: ClassVar[bool] = False
+  counted: ClassVar[bool] = True
+
+  ngram_order: int = option(
+    3, 'N, words of an n-gram; it looks N - 1 back.', low=2, high=6
+  )
+  ngram_smoothing: str = option(
+    'kneser-ney',
+    'How n-grams share their probability with what was not seen: kneser-ney '
+    '(interpolated, modified) or katz (back-off, Good-Turing).',
+    choices=tuple(ngram_counts.SMOOTHINGS),
+  )
+
+  def setup(self):
+    """Name the tables; without counts all words are alike."""
+    V = self.vocab_size
+    self.tables = {
+      name: self.variable('params', name, lambda x=x: jnp.asarray(x))
+      for name, x in _tables(_uniform(V, self.ngram_order)).items()
+    }
+
+  def count(self, tokens: np.ndarray, offsets: np.ndarray) -> dict[str, Any]:
+    """Return the parameters that captions give.
+
+    Args:
+      tokens: all captions, ``##START##`` to ``##END##``, one after another.
+      offsets: [C + 1] where each caption begins in ``tokens``.
+    """
+    estimate = ngram_counts.SMOOTHINGS[self.ngram_smoothing]
+    return _tables(estimate(tokens, offsets, self.ngram_order, self.vocab_size))
+
+  def initial_carry(self, num_rows: int) -> Array:
+    """Return nodes [B, N - 1], none: -1."""
+    return jnp.full((num_rows, self.ngram_order - 1), -1, jnp.int32)
+
+  def language_step(self, carry: Array, tokens: Array) -> tuple[Array, Array]:
+    """Read one word a row; the nodes [B, N - 1] of the last words."""
+    nodes = [tokens.astype(jnp.int32)]
+    for n in range(2, self.ngram_order):
+      nodes.append(self._child(n, carry[:, n - 2], nodes[0]))
+    nodes = jnp.stack(nodes, axis=1)
+    # Nothing goes on over a ##START##, which is no child of any node.
+    return nodes, nodes.astype(jnp.float32)
+
+  def language(self, tokens: Array, row_keys: Array | None = None) -> Array:
+    """Return the nodes [B, T, N - 1] of the words up to each of [B, T]."""
+    carry = self.initial_carry(len(tokens))
+    _, nodes = jax.lax.scan(self.language_step, carry, tokens.T)
+    return nodes.swapaxes(0, 1)  # [T, B, N - 1] --> [B, T, N - 1]
+
+  def readout(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> Array:
+    """Return log P [..., V] after the nodes [..., N - 1]."""
+    nodes = language.reshape(-1, self.ngram_order - 1).astype(jnp.int32)
+    rows = jax.vmap(self._row)(nodes)
+    return rows.reshape(*language.shape[:-1], self.vocab_size)
+
+  def _table(self, name: str) -> Array:
+    return self.tables[name].value
+
+  def _row(self, nodes: Array) -> Array:
+    """Return log P [V] after the nodes [N - 1] of a context."""
+    row = self._table('log_probs_1')
+    for n in range(2, self.ngram_order + 1):
+      node = nodes[n - 2]
+      known, node = node >= 0, jnp.maximum(node, 0)
+      row += jnp.where(known, self._table(f'log_weights_{n}')[node], 0)
+      starts = self._table(f'starts_{n}')
+      place = starts[node] + jnp.arange(len(self._table(f'width_{n}')))
+      there = known & (place < starts[node + 1])
+      # Behind the last word: dropped.
+      words = jnp.where(
+        there, self._table(f'words_{n}')[place], self.vocab_size
+      )
+      row = row.at[words].set(self._table(f'log_probs_{n}')[place], mode='drop')
+    return row
+
+  def _child(self, n: int, nodes: Array, words: Array) -> Array:
+    """Return the nodes [B] of order n that words lead to; -1: none."""
+    starts, children = self._table(f'starts_{n}'), self._table(f'words_{n}')
+    known, nodes = nodes >= 0, jnp.maximum(nodes, 0)
+    low, end = starts[nodes], starts[nodes + 1]
+
+    def halve(_, bounds):
+      low, high = bounds
+      middle = (low + high) // 2
+      before = (low < high) & (children[middle] < words)
+      return jnp.where(before, middle + 1, low), jnp.where(
+        before | (low >= high), high, middle
+      )
+
+    low, _ = jax.lax.fori_loop(0, _HALVINGS, halve, (low, end))
+    found = known & (low < end) & (children[low] == words)
+    return jnp.where(found, low, -1)
+
+
+def _uniform(num_words: int, order: int) -> list[ngram_counts.Level]:
+  """Return levels in which nothing was counted."""
+  words, nothing = np.arange(num_words), np.zeros(0, np.int64)
+  probs, none = np.full(num_words, 1 / num_words), np.zeros(0)
+  first = ngram_counts.Level(
+    np.zeros(num_words, np.int64), words, probs, np.ones(num_words)
+  )
+  rest = ngram_counts.Level(nothing, nothing, none, none)
+  return [first, *[rest] * (order - 1)]
+
+
+def _tables(levels: list[ngram_counts.Level]) -> dict[str, np.ndarray]:
+  """Return the parameters of a model, see ``NGram``."""
+  if max(len(level.words) for level in levels) > _MOST_NODES:
+    raise ValueError(f'more than {_MOST_NODES:,} n-grams of an order')
+
+  def log(x):
+    with np.errstate(divide='ignore'):
+      return np.maximum(np.log(x), _NEVER).astype(np.float32)
+
+  tables = {'log_probs_1': log(levels[0].probs)}
+  for n, (below, level) in enumerate(zip(levels, levels[1:], strict=False), 2):
+    children = np.bincount(level.parents, minlength=len(below.probs))
+    starts = np.concatenate([[0], np.cumsum(children)])
+    # One more of each, so that there is something to look at.
+    tables |= {
+      f'words_{n}': np.append(level.words, 0).astype(np.int32),
+      f'log_probs_{n}': log(np.append(level.probs, 1)),
+      f'starts_{n}': starts.astype(np.int32),
+      f'log_weights_{n}': log(below.weights),
+      f'width_{n}': np.zeros(max(1, children.max(initial=0)), np.float32),
+    }
+  return tables
