@@ -341,7 +341,7 @@ def test_a_model_that_cannot_rank_is_not_told_to(tmp_path, model):
     (
       'captions.jsonl',
       '{"image_id": "a"}\n',
-      'captions.jsonl:1 has no "caption": write',
+      'captions.jsonl:1 lacks "caption": write',
     ),
     ('captions.jsonl', '\n{"image', 'captions.jsonl:2 is no JSON'),
     ('retrieval.jsonl', '3\n', 'retrieval.jsonl:1 is no JSON object'),
@@ -365,7 +365,7 @@ def test_sentences_may_hold_every_kind_of_line_end(tmp_path):
   line = {'image_id': 'a', 'caption': 'x\u2028y\x85z'}
   path = tmp_path / 'lines.jsonl'
   path.write_text(json.dumps(line, ensure_ascii=False) + '\n')
-  assert gallery.read_lines(path, ['caption']) == [line]
+  assert gallery.read_lines(path, lambda unused: {'caption': str}) == [line]
 
 
 def browse(path, address, tmp_path):
