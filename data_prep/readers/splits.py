@@ -14,6 +14,8 @@ from mrnn_jax.runtime import errors, messages
 
 SHARE = 0.1
 LEFT_OUT = 'left out'
+# What files call the column or the key that tells it.
+COLUMNS = ('split', 'set', 'subset', 'fold', 'phase', 'partition')
 _NAMES = {
   'train': ('train', 'training'),
   'validation': ('validation', 'val', 'valid', 'dev'),
@@ -143,4 +145,7 @@ def _cut(splits: dict[str, list[str]], raw: raw_files.RawFiles) -> str:
   parts = ' and '.join(
     f'{size:,} {split} images' for split, size in sizes.items()
   )
-  return f'No file names them: {parts} were cut from train by seed {raw.seed}.'
+  return (
+    f'! No column and no list tells the splits: {parts} were drawn from train '
+    f'by seed {raw.seed}.'
+  )

@@ -23,8 +23,8 @@ def test_splits_by_chance_are_told_and_repeat(tmp_path):
   sizes = {split: len(names) for split, names in found.splits.items()}
   assert sizes == {'train': 32, 'validation': 4, 'test': 4}
   assert found.note == (
-    'No file names them: 4 validation images and 4 test images were cut from'
-    ' train by seed 0.'
+    '! No column and no list tells the splits: 4 validation images and 4 test'
+    ' images were drawn from train by seed 0.'
   )
   everything = [i for names in found.splits.values() for i in names]
   assert sorted(everything) == sorted(found.captions)
@@ -32,6 +32,25 @@ def test_splits_by_chance_are_told_and_repeat(tmp_path):
   other = own.read(raw_files.RawFiles(str(tmp_path), seed=1, test_share=0.5))
   assert len(other.splits['test']) == 20
   assert other.splits['validation'] != found.splits['validation']
+
+
+@pytest.mark.parametrize('column', ['Set', 'subset', 'fold', 'phase'])
+def test_a_split_is_known_by_its_usual_names(tmp_path, column):
+  """Else one's own test images would be drawn into training."""
+  head, *rows = own.csv_text().splitlines(keepends=True)
+  head = head.replace('split', f'{column},by')
+  rows = ''.join(row.replace('\n', ',me\n') for row in rows)
+  found = own.read(own.write(tmp_path / 'a', {'captions.csv': head + rows}))
+  assert (found.splits, found.note) == (own.SPLITS, '')
+  assert [str(x) for x in found.oddities] == [
+    'columns that are not read: 1 (by)'
+  ]
+  text = own.jsonl_text().replace('"split"', f'"by": 1, "{column.lower()}"')
+  found = own.read(own.write(tmp_path / 'b', {'captions.jsonl': text}))
+  assert (found.splits, found.note) == (own.SPLITS, '')
+  assert [str(x) for x in found.oddities] == [
+    'columns that are not read: 1 (by)'
+  ]
 
 
 def test_lists_go_before_labels(tmp_path):
