@@ -28,7 +28,7 @@ _CAPTION = {
   'cut': bool,
 }
 _CAPTION_LINE = {'image_id': str, **_CAPTION, 'nbest?': [_CAPTION]}
-_FOUND = {'image_id': str, 'score': NUMBER}
+_FOUND = {'image_id': str, 'score': NUMBER, 'caption?': str}
 _QUERY = {'query': str, 'image_id': str, 'rank': NUMBER}
 _IMAGE_LINE = {**_QUERY, 'top': [{**_FOUND, 'caption': str}]}
 _SENTENCE_LINE = {**_QUERY, 'caption': str, 'top': [_FOUND]}

@@ -61,7 +61,11 @@ def test_a_sound_one_is_read(tmp_path):
     (['cider_d'], [], '"cider_d"'),
     (['retrieval', 'image_to_text'], 3, '"retrieval.image_to_text"'),
     (['retrieval', 'image_to_text'], {'r@1': []}, 'image_to_text.r@1"'),
-    (['retrieval', 'norm_images', '10'], {}, 'lacks "retrieval.norm_images.10.'),
+    (
+      ['retrieval', 'norm_images', '10'],
+      {},
+      'lacks "retrieval.norm_images.10.',
+    ),
     (['retrieval', 'recall_curve'], {'image_to_text': CURVE}, 'lacks "retri'),
     (
       ['retrieval', 'recall_curve', 'text_to_image'],
