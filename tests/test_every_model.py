@@ -12,6 +12,8 @@ from mrnn_jax import models, tasks
 from mrnn_jax.config import Given
 from mrnn_jax.runtime.errors import InputError
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 KINDS = {
   'm-rnn': {'cell': 'lstm', 'tie_softmax': True},
   'elman': {},
