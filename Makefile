@@ -1,18 +1,27 @@
 # make demo: the whole job on the embedded dataset.  make test: the tests.
+# make test-all: with those that want Apache Beam, PyTorch, a browser.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 
-.PHONY: demo test lint pretrained
+.PHONY: demo test test-all test-tools lint pretrained
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -r requirements.txt
 	touch $@
 
-$(VENV)/tests-installed: $(VENV)/installed
-	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff
+$(VENV)/tests-installed: $(VENV)/installed Makefile
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18"
+	touch $@
+
+# PyTorch's wheel of this machine first, where pip knows of one (PIP_FIND_LINKS);
+# PyPI's brings CUDA along, some gigabytes. For one for CPUs alone, set
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+$(VENV)/all-installed: $(VENV)/tests-installed
+	$(PY) -m pip install -q --no-index --no-deps "torch>=2.4" 2>/dev/null || true
+	$(PY) -m pip install -q "apache-beam>=2.60" "torch>=2.4"
 	touch $@
 
 demo: $(VENV)/installed
@@ -28,6 +37,13 @@ demo: $(VENV)/installed
 	@echo "RNN-Base: $(DEMO)/rnn_base/; the dataset and its pictures: $(DEMO)/data/"
 
 test: $(VENV)/tests-installed
+	$(PY) -m pytest -n 2
+
+test-tools: $(VENV)/all-installed
+
+test-all: test-tools
+	@command -v chromium || command -v chromium-browser || \
+	  echo "No Chromium: pages are not tried in a browser (apt-get install chromium)."
 	$(PY) -m pytest -n 2
 
 lint: $(VENV)/tests-installed

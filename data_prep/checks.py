@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 import dataclasses
 import hashlib
+import itertools
 
 import numpy as np
 
@@ -125,47 +126,54 @@ def check_features(
 
   Returns:
     The same, with what was found about the features in the report.  It is a
-    fault if an image of a split has no feature, or one that is not finite.
+    fault if an image of a split has no feature, one that is not finite, or
+    one that could be another's.
   """
-  missing, infinite, zero = [], [], []
+  found = _find_features(raw, table)
+  lacking, infinite, zero = [], [], []
   for split, ids in raw.splits.items():
-    without = [i for i in ids if i not in table]
-    missing += _lacking(without, split, 'no feature', 'features')
+    missing = [i for i in ids if i not in found.rows and i not in found.unsure]
+    lacking += _lacking(missing, split, 'no feature', 'features')
     broken = []
     for image_id in ids:
-      if image_id not in table:
+      if image_id not in found.rows:
         continue
-      feature = table.get(image_id)
+      feature = table.at(found.rows[image_id])
       if not np.isfinite(feature).all():
         broken.append(image_id)
       elif not feature.any():
         zero.append(image_id)
     lack = 'a feature that is not finite'
     infinite += _lacking(broken, split, lack, 'features')
-  known = {image_names.image_key(image_id) for image_id in raw.captions}
   listed = {i for ids in raw.splits.values() for i in ids}
-  found = [
+  rest = [i for i in raw.captions if i not in listed]
+  used = set(found.rows.values())
+  seen = [
     (
       'images in no split (left out)',
-      [i for i in raw.captions if i not in listed and i in table],
+      [i for i in rest if i in found.rows],
     ),
     ('repeated ids among the features (used once)', table.repeated),
     (
       'captions of images without a feature (left out)',
-      [i for i in raw.captions if i not in listed and i not in table],
+      [i for i in rest if i not in found.rows and i not in found.unsure],
+    ),
+    (
+      'captions of images whose name fits several features (left out)',
+      [i for i in rest if i in found.unsure],
     ),
     (
       'features without captions (left out)',
-      [name for key, name in table.names_by_key() if key not in known],
+      [table.ids[row] for row in table.names.numbers() if row not in used],
     ),
     ('features that are zero throughout', zero),
     (
       'training images with the feature of another',
-      _same_features(raw.splits.get('train', ()), table),
+      _same_features(raw.splits.get('train', ()), table, found.rows),
     ),
   ]
   oddities = [
-    records.Oddity(what, tuple(names)) for what, names in found if names
+    records.Oddity(what, tuple(names)) for what, names in seen if names
   ]
   report = (
     f'{checked.report}\nFeatures: {len(table):,} images, {table.dim:,}'
@@ -176,8 +184,86 @@ def check_features(
     checked,
     oddities=checked.oddities + oddities,
     report=report,
-    faults=checked.faults + missing + infinite,
+    faults=checked.faults
+    + lacking
+    + infinite
+    + _name_faults(raw, table, found, listed),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+  """Where the features of images are.
+
+  Attributes:
+    rows: image id -> row of its feature, for images that have one.
+    unsure: image id -> the features that its name could mean.
+  """
+
+  rows: dict[str, int]
+  unsure: dict[str, str]
+
+
+def _find_features(
+  raw: records.RawDataset, table: features_lib.FeatureTable
+) -> _Found:
+  """Look up every image that has captions or is in a split."""
+  found = _Found({}, {})
+  for image_id in itertools.chain(raw.captions, *raw.splits.values()):
+    if image_id in found.rows:
+      continue
+    try:
+      row = table.names.find(image_id)
+    except image_names.AmbiguousNameError as error:
+      found.unsure[image_id] = error.fits
+      continue
+    if row is not None:
+      found.rows[image_id] = row
+  return found
+
+
+def _name_faults(
+  raw: records.RawDataset,
+  table: features_lib.FeatureTable,
+  found: _Found,
+  listed: Iterable[str],
+) -> list[Fault]:
+  """Find images of splits whose names do not tell which feature is theirs."""
+  faults = []
+  for split, ids in raw.splits.items():
+    names = [f'{i} could be {x}' for i in ids if (x := found.unsure.get(i))]
+    if names:
+      what = (
+        f'{len(names):,} images of the {split} split have names that fit'
+        f' several features ({_first(names, "; ")})'
+      )
+      faults.append(Fault(what, 'name images with their folders everywhere'))
+  owner: dict[int, str] = {}
+  shared, strange = [], []
+  for image_id in sorted(listed):
+    row = found.rows.get(image_id)
+    if row is not None:
+      other = owner.setdefault(row, image_id)
+      # One image in two splits, however it is spelled, is another fault.
+      if image_names.image_key(other) != image_names.image_key(image_id):
+        shared.append(f'{other} and {image_id} would both be {table.ids[row]}')
+    elif image_id not in found.unsure:
+      near = table.names.elsewhere(image_id)
+      if near is not None:
+        strange.append(f'{image_id}, {near}')
+  if shared:
+    what = (
+      f'{len(shared):,} features would be of two images'
+      f' ({_first(shared, "; ")})'
+    )
+    faults.append(Fault(what, 'name the features with their folders'))
+  if strange:
+    what = (
+      f'{len(strange):,} images without a feature have the file name of one in'
+      f' another folder ({_first(strange, "; ")})'
+    )
+    faults.append(Fault(what, 'give both the same path if they are the same'))
+  return faults
 
 
 def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
@@ -231,21 +317,21 @@ def _lacking(
   ]
 
 
-def _first(names: Sequence[str]) -> str:
+def _first(names: Sequence[str], comma: str = ', ') -> str:
   """Return the first few names."""
-  return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+  return comma.join([*names[:3], *['...'] * (len(names) > 3)])
 
 
 def _same_features(
-  ids: Iterable[str], table: features_lib.FeatureTable
+  ids: Iterable[str], table: features_lib.FeatureTable, rows: dict[str, int]
 ) -> list[str]:
   """Name the pairs of images whose features agree bit by bit."""
   first: dict[bytes, str] = {}
   pairs = []
   for image_id in ids:
-    if image_id not in table:
+    if image_id not in rows:
       continue
-    feature = table.get(image_id).tobytes()
+    feature = table.at(rows[image_id]).tobytes()
     # The features themselves would stay in memory as keys; a long hash of
     # them is as good.
     digest = hashlib.blake2b(feature, digest_size=16).digest()

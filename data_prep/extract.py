@@ -13,10 +13,11 @@ import numpy as np
 
 from data_prep.writing import feature_parts
 from mrnn_jax import encoders
+from mrnn_jax.data import image_names
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos
 from mrnn_jax.runtime import cli
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.errors import InputError, printable
 
 USAGE = """
 python -m data_prep.extract --images=DIR --output=features.npz
@@ -119,12 +120,13 @@ def extract(config: ExtractConfig):
     config: what to encode, and how.
 
   Raises:
-    InputError: no photo could be read, the weights cannot be used, or there is
-      another output.
+    InputError: no photo could be read, two have one name, the weights cannot
+      be used, or there is another output.
   """
   start = time.monotonic()
   output = pathlib.Path(config.output).expanduser()
   found = photos.find_all(config.images)
+  _check_names(found)
   network = encoders.load(config.encoder, config.weights)
   encoder = encode.describe(network, config.resize)
   if output.exists() and not config.overwrite:
@@ -150,6 +152,18 @@ def extract(config: ExtractConfig):
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
   _report(unreadable, feature_parts.report_path(output))
+
+
+def _check_names(found: Sequence[photos.Photo]):
+  """Refuse photos whose features nobody could tell from each other."""
+  names = image_names.Names()
+  for number, photo in enumerate(found):
+    first = names.add(photo.id)
+    if first != number:
+      raise InputError(
+        f'{printable(found[first].id)} and {printable(photo.id)} are one name,'
+        ' as endings do not count: rename one of them.'
+      )
 
 
 def _check_output(

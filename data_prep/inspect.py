@@ -1,7 +1,6 @@
 """The command ``python -m data_prep.inspect``: what is in a dataset."""
 
 from collections.abc import Sequence
-import json
 from typing import Any
 
 from absl import flags
@@ -70,45 +69,38 @@ def find(folder: str, dataset: str = '') -> epath.Path:
   if root.name != datasets.BUILDER:
     inner = root / datasets.BUILDER
     root = inner if inner.is_dir() else root
-  versions: dict[str, epath.Path] = {}
-  patterns = ('*.*.*', '*/*.*.*')
-  for path in sorted(x for pattern in patterns for x in root.glob(pattern)):
-    # Beside a dataset may lie what an interrupted build has left.
-    named = path.suffix.lstrip('.').isdigit()
-    if named and (path / 'dataset_info.json').exists():
-      versions[path.parent.name] = path
+  # The folder of one dataset, or of several.
+  latest: dict[str, epath.Path] = {}
+  for place in (root, *sorted(root.iterdir())):
+    if versions := datasets.versions(place):
+      latest[place.name] = versions[-1]
   if dataset:
-    versions = {x: path for x, path in versions.items() if x == dataset}
-  if not versions:
+    latest = {x: path for x, path in latest.items() if x == dataset}
+  if not latest:
     name = f'dataset "{dataset}"' if dataset else 'prepared dataset'
     raise InputError(
       f'there is no {name} in {folder}: name the folder that'
       ' data_prep.build has written.'
     )
-  if len(versions) > 1:
+  if len(latest) > 1:
     raise InputError(
-      f'{folder} holds {", ".join(versions)}: say which with --dataset.'
+      f'{folder} holds {", ".join(latest)}: say which with --dataset.'
     )
-  return next(iter(versions.values()))
+  return next(iter(latest.values()))
 
 
 def _open(path: epath.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   """Return what is stored beside the records, and the records by split."""
-  import tensorflow_datasets as tfds  # Late: it is slow to import.
-
+  builder, metadata = datasets.open_folder(path)
   try:
-    builder = tfds.builder_from_directory(path)
-    metadata = json.loads((path / 'metadata.json').read_text())
     names = sorted(
       builder.info.splits,
       key=lambda x: (x not in datasets.SPLITS, (*datasets.SPLITS, x).index(x)),
     )
     sources = {split: builder.as_data_source(split) for split in names}
-    if not isinstance(metadata, dict):
-      raise ValueError('metadata.json is no JSON object')
-    return metadata, sources
-  except Exception as error:  # TFDS raises nearly anything.
+  except Exception as error:  # Readers raise whatever their C++ side does.
     raise _damaged(path, error) from error
+  return metadata, sources
 
 
 def _damaged(path: epath.Path, error: Exception) -> InputError:

@@ -1,9 +1,6 @@
 """The one record type, and what every reader returns."""
 
-from collections.abc import Iterable
 import dataclasses
-
-from mrnn_jax.data import image_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +57,3 @@ class RawDataset:
   oddities: list[Oddity] = dataclasses.field(default_factory=list)
   seed: int | None = None
   note: str = ''
-
-
-def match_names(
-  names: Iterable[str], captions: dict[str, list[str]]
-) -> list[str]:
-  """Spell names as the captions do, where the captions know the image.
-
-  Args:
-    names: image names, for example of a split list.
-    captions: image id -> sentences.
-
-  Returns:
-    An image id for each name; the name itself where captions lack it.
-  """
-  spelled = {image_names.image_key(image_id): image_id for image_id in captions}
-  return [spelled.get(image_names.image_key(name), name) for name in names]

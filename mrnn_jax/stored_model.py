@@ -2,21 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import io
 import json
 from typing import Any
-import zipfile
 
 from etils import epath
 from flax import traverse_util
+import jax
 import numpy as np
 
+from mrnn_jax import models
+from mrnn_jax.config import FIELDS, Given, complete
+from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import files
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime import files, json_files, json_forms, messages, npz
+from mrnn_jax.runtime.errors import InputError, printable
 
 SUFFIX = '.npz'
 _VERSION = 1
+# Parameters hardly pack: beyond this a file that packs well is no model.
+_SMALL_BYTES = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,31 +98,188 @@ def read(path: epath.PathLike) -> StoredModel:
   return _read_file(path) if path.suffix == SUFFIX else _read_workdir(path)
 
 
+def check_description(description: Any, source: str) -> None:
+  """Raise InputError where a description is not what is read of it later.
+
+  Args:
+    description: JSON values, which ``describe`` should have returned.
+    source: where they are from.
+  """
+  wrong = json_forms.misfit(description, _description_form())
+  if not wrong:
+    # Words may be long.
+    words = tuple(description['vocabulary'])
+    wrong = json_forms.odd_text({**description, 'vocabulary': []})
+    if odd := [word for word in words if not word.isprintable()]:
+      wrong = f'has {printable(messages.shorten(odd[0]))} in its vocabulary'
+  if not wrong:
+    try:
+      Vocabulary(words)
+    except ValueError as error:
+      wrong = f'has no vocabulary ({messages.first_line(error)})'
+  if wrong:
+    raise InputError(
+      f'the description of the model in {source} {wrong}: it is damaged, or '
+      'was not written by this program.'
+    )
+
+
+def _description_form() -> dict[str, Any]:
+  fields = {
+    f'{name}?': json_forms.NUMBER if field.type is float else field.type
+    for name, field in FIELDS.items()
+  }
+  return {
+    'config': fields,
+    'remembered?': fields,
+    'vocabulary': [str],
+    'dataset': {
+      'feature_size': int,
+      'encoder': {'name': str, 'weights': str},
+    },
+    'step?': int,
+  }
+
+
+def _check_arrays(
+  description: Mapping[str, Any],
+  arrays: Mapping[str, tuple[Sequence[int], np.dtype]],
+  source: str,
+) -> None:
+  """Raise InputError where arrays are not those of the model described.
+
+  Args:
+    description: that ``check_description`` has found sound.
+    arrays: shape and dtype of the variables by name, and of 'norm_features'.
+    source: where they are from.
+  """
+  config = complete(Given(), description, source)
+  D = description['dataset']['feature_size']
+  try:
+    wanted = _shapes(
+      config.model,
+      len(description['vocabulary']),
+      D,
+      tuple(config.fixed().items()),
+    )
+  except Exception as error:  # Sizes beyond all bounds.
+    raise InputError(
+      f'the model in {source} cannot be made ({messages.first_line(error)}): '
+      'it is damaged.'
+    ) from error
+  # Of a counted model the number of axes: its tables are as large as they are.
+  counted = models.MODELS[config.model].counted
+  found = {
+    name: len(shape) if counted and name in wanted else tuple(shape)
+    for name, (shape, _) in arrays.items()
+  }
+  if counted:
+    wanted = {
+      name: (len(shape), kind) for name, (shape, kind) in wanted.items()
+    }
+  norm_features = found.pop('norm_features', ())
+  shapes = {name: shape for name, (shape, _) in wanted.items()}
+  different = [
+    f'{printable(name[:50])} is {found.get(name, "missing")}, not '
+    f'{shapes.get(name, "of the model")}'
+    for name in sorted({*shapes, *found})
+    if shapes.get(name) != found.get(name)
+  ]
+  if len(norm_features) != 2 or norm_features[1] != D:
+    different.append(f'norm_features is {norm_features}, not [K, {D}]')
+  different += [
+    f'{name} is of {dtype}'
+    for name, (_, dtype) in arrays.items()
+    if not np.issubdtype(dtype, wanted.get(name, (None, np.floating))[1])
+  ]
+  if different:
+    raise InputError(
+      f'the arrays in {source} are not those of the model that it describes '
+      f'({different[0]}): it is damaged.'
+    )
+
+
+@functools.lru_cache
+def _shapes(
+  name: str, vocab_size: int, feature_size: int, options: tuple
+) -> dict[str, tuple[tuple[int, ...], type]]:
+  """Return shapes and kinds of a model's variables, without making them."""
+  model = models.create_model(name, vocab_size, feature_size, dict(options))
+  made = jax.eval_shape(lambda: models.init_variables(model, jax.random.key(0)))
+  return {name: (x.shape, _kind(x.dtype)) for name, x in _flat(made).items()}
+
+
+def _kind(dtype: np.dtype) -> type:
+  return np.integer if np.issubdtype(dtype, np.integer) else np.floating
+
+
 def _read_file(path: epath.Path) -> StoredModel:
   if not path.exists():
     raise InputError(f'there is no model file {path}.')
   try:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-      arrays = dict(file)
-    description = json.loads(str(arrays.pop('description')))
-    if description.pop('version') != _VERSION:
-      raise InputError(
-        f'{path} was written by another version of this program.'
-      )
-    norm_features = arrays.pop('norm_features')
-  except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    with path.open('rb') as file:
+      reader = npz.Reader(file, small=_SMALL_BYTES)
+      description = _read_description(reader)
+      if description.pop('version', None) != _VERSION:
+        raise InputError(
+          f'{path} was written by another version of this program.'
+        )
+      check_description(description, str(path))
+      if 'step' not in description:
+        raise ValueError('its description lacks "step"')
+      names = [name for name in reader.names if name != 'description']
+      headers = {name: reader.header(name) for name in names}
+      _check_arrays(description, headers, str(path))
+      arrays = {name: reader.read(name) for name in headers}
+      for name, value in arrays.items():
+        if not np.isfinite(value).all():
+          raise ValueError(f'{name} holds what is no number')
+  except InputError:
+    raise
+  except Exception as error:  # Broken archives raise nearly anything.
     raise InputError(
-      f'{path} is not a model file, or it is damaged: write it again by '
-      '--task=export.'
+      f'{path} is not a model file, or it is damaged '
+      f'({messages.first_line(error)}): write it again by --task=export.'
     ) from error
-  return StoredModel(
-    description=description,
-    variables=traverse_util.unflatten_dict(
-      {name: value.astype(np.float32) for name, value in arrays.items()},
-      sep='/',
-    ),
-    norm_features=norm_features,
+  norm_features = arrays.pop('norm_features')
+  variables = traverse_util.unflatten_dict(
+    {name: _single(value) for name, value in arrays.items()}, sep='/'
   )
+  _check_counted(description, variables, str(path))
+  return StoredModel(description, variables, norm_features)
+
+
+def _check_counted(
+  description: Mapping[str, Any], variables: Mapping[str, Any], source: str
+) -> None:
+  """Raise InputError where the tables of a counted model lead nowhere."""
+  config = complete(Given(), description, source)
+  if not models.MODELS[config.model].counted:
+    return
+  model = models.create_model(
+    config.model,
+    len(description['vocabulary']),
+    description['dataset']['feature_size'],
+    config.fixed(),
+  )
+  if wrong := model.misfit(variables['params']):
+    raise InputError(f'the model in {source} is damaged: {wrong}.')
+
+
+def _read_description(reader: npz.Reader) -> dict[str, Any]:
+  """Return the JSON object that a model's file holds.
+
+  Raises:
+    KeyError: there is none.
+    ValueError: it is of another kind.
+  """
+  shape, dtype = reader.header('description')
+  if shape or dtype.kind != 'U':
+    raise ValueError('its description is no text')
+  description = json_files.parse(str(reader.read('description')))
+  if not isinstance(description, dict):
+    raise ValueError('its description is no JSON object')
+  return description
 
 
 def _read_workdir(workdir: epath.Path) -> StoredModel:
@@ -128,13 +291,22 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
         f'--task=train, or name another --workdir.'
       )
     checkpoint = checkpoints.restore(step)
+  source = f'the checkpoint of step {step} in {workdir}'
+  check_description(checkpoint.description, source)
+  variables = {
+    'params': checkpoint.state['params'],
+    'statistics': checkpoint.model['statistics'],
+  }
+  norm_features = checkpoint.model['norm_features']
+  arrays = {**_flat(variables), 'norm_features': norm_features}
+  _check_arrays(
+    checkpoint.description,
+    {name: (x.shape, x.dtype) for name, x in arrays.items()},
+    source,
+  )
+  _check_counted(checkpoint.description, variables, source)
   return StoredModel(
-    description={**checkpoint.description, 'step': step},
-    variables={
-      'params': checkpoint.state['params'],
-      'statistics': checkpoint.model['statistics'],
-    },
-    norm_features=checkpoint.model['norm_features'],
+    {**checkpoint.description, 'step': step}, variables, norm_features
   )
 
 
@@ -142,8 +314,14 @@ def _flat(variables: Mapping[str, Any]) -> dict[str, Any]:
   return traverse_util.flatten_dict(dict(variables), sep='/')
 
 
+def _single(value: np.ndarray) -> np.ndarray:
+  return value.astype(np.float32) if value.dtype.kind == 'f' else value
+
+
 def _half(name: str, value: Any) -> np.ndarray:
   value = np.asarray(value)
+  if value.dtype.kind != 'f':  # Whole numbers, of counted models.
+    return value
   with np.errstate(over='ignore'):
     half = value.astype(np.float16)
   if not np.isfinite(half).all():

@@ -68,6 +68,7 @@ def resolve(given: Given) -> Config:
       if latest is None:
         return config_lib.complete(given)
       description, _ = checkpoints.describe(latest)
+    stored_model.check_description(description, source)
   config = config_lib.complete(given, description, source)
   taken = [
     f'--{name}={value}'

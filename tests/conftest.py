@@ -2,32 +2,36 @@
 
 import atexit
 import csv
+import os
 import tempfile
 
-from absl import flags
-import jax
 import numpy as np
 import pytest
 
-# Before JAX starts: tests compare one device with two and four.
-jax.config.update('jax_platforms', 'cpu')
-jax.config.update('jax_num_cpu_devices', 4)
-
-# What one test compiles, another need not compile again.
-_CACHE = tempfile.TemporaryDirectory()
-atexit.register(_CACHE.cleanup)
-jax.config.update('jax_compilation_cache_dir', _CACHE.name)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-
-if not flags.FLAGS.is_parsed():
-  flags.FLAGS(['tests'], known_only=True)
-
-from mrnn_jax import config, models, stored_model
-from mrnn_jax.data import datasets, vocabulary
+# What one test compiles, no other compiles again: neither in another worker of
+# this run nor in a child. Before anybody imports JAX, which reads this then.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  _CACHE = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+  atexit.register(_CACHE.cleanup)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
 PLACES = ['park', 'street', 'house', 'water', 'grass']
+
+
+def pytest_configure(config):
+  if config.getoption('dist', 'no') != 'no':
+    return  # The parent of the workers runs no test, and needs no JAX.
+  from absl import flags
+  import jax
+
+  # Before JAX starts: tests compare one device with two and four.
+  jax.config.update('jax_platforms', 'cpu')
+  jax.config.update('jax_num_cpu_devices', 4)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(['tests'], known_only=True)
 
 
 def make_records(num_images: int, feature_size: int = 8, seed: int = 0):
@@ -56,6 +60,8 @@ def make_records(num_images: int, feature_size: int = 8, seed: int = 0):
 
 @pytest.fixture(scope='session')
 def vocab():
+  from mrnn_jax.data import vocabulary
+
   words = NOUNS + VERBS + PLACES
   words += ['a', 'the', 'in', 'near', 'one', 'that', 'some', 'today']
   return vocabulary.Vocabulary.from_counts(dict.fromkeys(words, 9), 1)
@@ -63,6 +69,8 @@ def vocab():
 
 @pytest.fixture(scope='session')
 def split(vocab):
+  from mrnn_jax.data import datasets
+
   return datasets.make_split('train', make_records(60), vocab)
 
 
@@ -97,9 +105,22 @@ def tiny_data_dir(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope='module')
+def quick_compiler():
+  """For tests that wait for the compiler, and compare with a tolerance."""
+  import quick
+
+  with quick.compiler():
+    yield
+
+
 @pytest.fixture(scope='session')
 def write_toy_model():
   """Return what writes a small model file with random parameters."""
+  import jax
+
+  from mrnn_jax import config, models, stored_model
+  from mrnn_jax.data import vocabulary
 
   def write(path, words, feature_size):
     vocab = [*vocabulary.SPECIAL_WORDS, *words]

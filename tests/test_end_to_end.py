@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import tiny_run
 
 from data_prep import build
 from mrnn_jax import tasks, trained
@@ -14,23 +15,18 @@ from mrnn_jax.runtime import checkpoint
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import loop
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 OPTIONS = {
+  **tiny_run.OPTIONS,
   'dataset': 'custom',
-  'min_word_count': 1,
   'embedding_size': 8,
   'recurrent_size': 12,
   'multimodal_size': 16,
-  'batch_size': 20,
-  'num_epochs': 4.0,
-  'warmup_steps': 3,
-  'learning_rate': 0.01,
+  'learning_rate': 0.1,
   'norm_images': 10,
-  'num_devices': 1,
   'rank_image_block': 8,
   'rank_tile_rows': 64,
-  'log_every_steps': 2,
-  'compilation_cache': False,
-  'num_buckets': 1,
 }
 RANKS = ('r@1', 'r@5', 'r@10', 'median_rank', 'mean_rank')
 # What no evaluation may lack: here all that is in a group, or some of it.
@@ -152,7 +148,8 @@ def test_everything_is_written(workdir):
     0,
     10,
   ]
-  assert 1 < result['perplexity']['corpus'] < 30
+  # Uniform over the words: 27; by how frequent each is: 19.3.
+  assert 1 < result['perplexity']['corpus'] < 10
   for group in FIELDS:
     if group.startswith('retrieval'):
       ranks = result['retrieval'][group.partition('.')[2]]
@@ -320,6 +317,7 @@ def test_scenes_from_pixels_to_captions(tmp_path):
     'dataset': 'scenes',
     'num_epochs': 12.0,
     'eval_every_steps': 48,
+    'learning_rate': 0.01,
     'feature_scaling': 'l2',
     'word_dropout': 0.0,
     'recurrent_dropout': 0.0,

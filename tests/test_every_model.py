@@ -12,9 +12,13 @@ from mrnn_jax import models, tasks
 from mrnn_jax.config import Given
 from mrnn_jax.runtime.errors import InputError
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 KINDS = {
   'm-rnn': {'cell': 'lstm', 'tie_softmax': True},
   'elman': {},
+  'mlbl-f': {'vector_size': 12, 'factor_size': 16},
+  'ngram': {'ngram_smoothing': 'katz'},
 }
 
 

@@ -8,6 +8,8 @@ from mrnn_jax.config import Given
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime.errors import InputError
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 D = 6
 IDS = ['red.jpg', 'green.jpg', 'blue.jpg']
 

@@ -5,6 +5,7 @@ import re
 import shlex
 
 from absl import flags
+import jax
 from PIL import Image
 import pytest
 
@@ -19,6 +20,13 @@ PROGRAMS = {
   'data_prep.build': (build.define_flags, build.BuildConfig),
   'data_prep.extract': (extract.define_flags, extract.ExtractConfig),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """As people have it; each of several would be given a tile of its own."""
+  device = jax.local_devices()[:1]
+  monkeypatch.setattr(jax, 'local_devices', lambda: device)
 
 
 @pytest.fixture

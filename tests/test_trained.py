@@ -15,6 +15,8 @@ from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 D = 6
 SENTENCES = ['A dog runs.', 'two dogs', 'a man on a horse', 'a dog']
 

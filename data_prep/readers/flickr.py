@@ -72,12 +72,11 @@ def _read(name: str, raw: raw_files.RawFiles) -> records.RawDataset:
   """Read a dataset of this format by the names its files usually bear."""
   path = raw.find('captions', _TOKEN_FILES[name])
   captions, oddities = parse_captions(bounded_files.read_text(path), str(path))
-  listed = {}
+  listed, known = {}, image_names.Names(captions)
   for split in datasets.SPLITS:
     usual = _LISTS[name][split] + raw_files.COMMON_LISTS[split]
-    names = bounded_files.read_list(raw.find(f'{split}_list', usual))
-    names, repeated = raw_files.drop_repeated(split, names)
-    listed[split] = records.match_names(names, captions)
+    path = raw.find(f'{split}_list', usual)
+    listed[split], repeated = raw_files.read_split(split, path, known)
     oddities += repeated
   return records.RawDataset(captions, listed, oddities)
 

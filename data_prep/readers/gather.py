@@ -29,6 +29,7 @@ class Gatherer:
     self._label_places: dict[str, str] = {}
     self._respelled: dict[str, None] = {}
     self._without: list[str] = []
+    self._not_read: dict[str, None] = {}
 
   def add(
     self,
@@ -73,6 +74,10 @@ class Gatherer:
       )
     self._label_places.setdefault(image_id, where)
 
+  def leave_aside(self, names: Iterable[str]) -> None:
+    """Take note of columns or keys that are not read."""
+    self._not_read.update(dict.fromkeys(names))
+
   def finish(self, source: str) -> records.RawDataset:
     """Return the dataset, its images divided into splits.
 
@@ -88,6 +93,9 @@ class Gatherer:
     if self._respelled:
       what = 'images spelled in two ways (joined)'
       oddities.append(records.Oddity(what, tuple(self._respelled)))
+    if self._not_read:
+      what = 'columns that are not read'
+      oddities.append(records.Oddity(what, tuple(self._not_read)))
     without = tuple(i for i in self._without if i not in self.captions)
     if without:
       what = 'images without captions (left out)'

@@ -53,15 +53,12 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
     InputError: a file is missing or malformed.
   """
   captions, oddities = _read_tree(_find_tree(raw))
-  splits = {}
+  splits, known = {}, image_names.Names(captions)
   for split in datasets.SPLITS:
     usual = _LISTS[split] + raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=split != 'validation')
     if path is not None:
-      names, repeated = raw_files.drop_repeated(
-        split, bounded_files.read_list(path)
-      )
-      splits[split] = [image_names.image_key(name) for name in names]
+      splits[split], repeated = raw_files.read_split(split, path, known)
       oddities += repeated
   if 'validation' in splits:
     return records.RawDataset(captions, splits, oddities)
@@ -162,7 +159,12 @@ def _read_tree(
     captions: dict[str, list[str]] = {}
     empty = []
     for path, text in zip(paths, texts, strict=True):
-      image_id = image_names.image_key(f'{path.parent.name}/{path.name}')
+      folder = path.parent.name
+      # The folder that was named is no part of a name, unless it is 00 or 01.
+      inside = path.parent != root or re.fullmatch(r'\d\d', folder)
+      image_id = image_names.image_key(
+        f'{folder}/{path.name}' if inside else path.name
+      )
       if image_id in captions:
         raise errors.InputError(
           f'{path} is a second annotation of {image_id}: keep one of them.'

@@ -1,11 +1,12 @@
 """One's own captions as JSON lines, one image or caption a line.
 
 ``{"image_id": "a.jpg", "captions": ["...", "..."], "split": "train"}``; the
-split may be missing, and ``"caption": "..."`` may stand for one caption.
+split may be missing, and ``"caption": "..."`` may stand for one caption.  Other
+keys are reported.
 """
 
 from data_prep import records
-from data_prep.readers import gather, raw_files
+from data_prep.readers import gather, raw_files, splits
 from mrnn_jax.runtime import errors, json_files
 
 USUAL = ('captions.jsonl', 'captions.ndjson')
@@ -30,5 +31,8 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
         captions = [value['caption']]
       if not isinstance(captions, list):
         raise errors.InputError(f'{where} has no list "captions": {_FORM}.')
-      gatherer.add(value['image_id'], captions, where, value.get('split'))
+      split = next((key for key in splits.COLUMNS if key in value), 'split')
+      known = {'image_id', 'captions', 'caption', split}
+      gatherer.leave_aside(key for key in value if key not in known)
+      gatherer.add(value['image_id'], captions, where, value.get(split))
   return gatherer.finish(str(paths[0]))

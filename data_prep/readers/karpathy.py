@@ -22,9 +22,11 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
     InputError: it is missing or malformed.
   """
   paths = raw.find_all('captions', USUAL)
+  files = [(path, karpathy_file.read_images(path)) for path in paths]
+  names = iter(karpathy_file.name_images(files))
   gatherer = gather.Gatherer(raw)
-  for path in paths:
-    for number, image in enumerate(karpathy_file.read_images(path)):
+  for path, images in files:
+    for number, image in enumerate(images):
       where = f'{path}, image {number},'
       sentences = image.get('sentences')
       if not isinstance(sentences, list):
@@ -32,7 +34,7 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
           f'{where} has no list "sentences": give Karpathy\'s dataset.json.'
         )
       gatherer.add(
-        image.get('filename'),
+        next(names),
         [_sentence(sentence, where) for sentence in sentences],
         where,
         image.get('split'),

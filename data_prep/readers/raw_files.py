@@ -8,7 +8,7 @@ from etils import epath
 
 from data_prep import records
 from mrnn_jax.data import image_names
-from mrnn_jax.runtime import errors
+from mrnn_jax.runtime import bounded_files, errors
 
 # The names that split lists usually bear; Flickr8K's own are here because its
 # captions go round in other forms too.
@@ -186,25 +186,35 @@ def _fits(name: str, pattern: str) -> bool:
   return fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
-def drop_repeated(
-  split: str, names: Sequence[str]
+def read_split(
+  split: str, path: epath.Path, known: image_names.Names
 ) -> tuple[list[str], list[records.Oddity]]:
-  """Keep the first of names that a list repeats, however it spells them.
+  """Read the list of a split.
 
   Args:
-    split: the split's name, for the report.
-    names: the names of its list.
+    split: its name, for the report.
+    path: the list.
+    known: the images that have captions; one for the lists of all splits.
 
   Returns:
-    The names without repetition, and an oddity if there was one.
+    The images as the captions spell them, or as the list does where they have
+    none; and an oddity if a name is repeated, which is used once.
+
+  Raises:
+    InputError: the list cannot be read, or a name fits several images.
   """
   kept: dict[str, str] = {}
   repeated = []
-  for name in names:
-    key = image_names.image_key(name)
+  for name in bounded_files.read_list(path):
+    try:
+      number = known.claim(name)
+    except errors.InputError as error:
+      raise errors.InputError(f'In {path}, {error}') from error
+    image_id = name if number is None else known.spelled(number)
+    key = image_names.image_key(image_id)
     if key in kept:
       repeated.append(name)
-    kept.setdefault(key, name)
+    kept.setdefault(key, image_id)
   oddities = []
   if repeated:
     what = f'repeated names in the {split} list (used once)'

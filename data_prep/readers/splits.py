@@ -9,11 +9,13 @@ import random
 
 from data_prep import records
 from data_prep.readers import raw_files
-from mrnn_jax.data import datasets
-from mrnn_jax.runtime import bounded_files, errors, messages
+from mrnn_jax.data import datasets, image_names
+from mrnn_jax.runtime import errors, messages
 
 SHARE = 0.1
 LEFT_OUT = 'left out'
+# What files call the column or the key that tells it.
+COLUMNS = ('split', 'set', 'subset', 'fold', 'phase', 'partition')
 _NAMES = {
   'train': ('train', 'training'),
   'validation': ('validation', 'val', 'valid', 'dev'),
@@ -74,18 +76,16 @@ def assign(
     oddities: what the reader had to step over.
 
   Raises:
-    InputError: a share is given for a split that is named, or there are too
-      few images.
+    InputError: a share is given for a split that is named, there are too few
+      images, or a list cannot be used.
   """
   lists, oddities = {}, list(oddities)
+  known = image_names.Names(captions)
   for split in datasets.SPLITS:
     usual = raw_files.COMMON_LISTS[split]
     path = raw.find(f'{split}_list', usual, required=False)
     if path is not None:
-      names, repeated = raw_files.drop_repeated(
-        split, bounded_files.read_list(path)
-      )
-      lists[split] = records.match_names(names, captions)
+      lists[split], repeated = raw_files.read_split(split, path, known)
       oddities += repeated
   listed = {i for names in lists.values() for i in names}
   rest = [i for i in captions if i not in listed]
@@ -145,4 +145,7 @@ def _cut(splits: dict[str, list[str]], raw: raw_files.RawFiles) -> str:
   parts = ' and '.join(
     f'{size:,} {split} images' for split, size in sizes.items()
   )
-  return f'No file names them: {parts} were cut from train by seed {raw.seed}.'
+  return (
+    f'! No column and no list tells the splits: {parts} were drawn from train '
+    f'by seed {raw.seed}.'
+  )

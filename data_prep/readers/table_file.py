@@ -1,9 +1,9 @@
 """One's own captions as a table: CSV, one caption a line.
 
 The first line names the columns: ``image_id,caption`` or
-``image_id,caption,split``, in any order, others beside them.  Commas, tabs,
-semicolons and ``|`` can separate; a field that holds the separator stands in
-double quotes.
+``image_id,caption,split``, in any order; others beside them are reported.
+Commas, tabs, semicolons and ``|`` can separate; a field that holds the
+separator stands in double quotes.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import csv
 from etils import epath
 
 from data_prep import records
-from data_prep.readers import gather, raw_files
+from data_prep.readers import gather, raw_files, splits
 from mrnn_jax.runtime import bounded_files, errors, messages
 
 USUAL = ('captions.csv', 'captions.tsv', 'captions.txt')
@@ -26,7 +26,7 @@ _COLUMNS = {
     'file',
   ),
   'caption': ('caption', 'sentence', 'comment', 'text'),
-  'split': ('split',),
+  'split': splits.COLUMNS,
 }
 _SEPARATORS = '\t;|,'
 
@@ -40,7 +40,7 @@ def read(raw: raw_files.RawFiles) -> records.RawDataset:
   paths = raw.find_all('captions', USUAL)
   gatherer = gather.Gatherer(raw)
   for path in paths:
-    for where, name, caption, split in _rows(path):
+    for where, name, caption, split in _rows(path, gatherer):
       gatherer.add(name, [caption], where, split)
   return gatherer.finish(str(paths[0]))
 
@@ -51,7 +51,9 @@ def is_header(line: str) -> bool:
   return 'image_id' in columns and 'caption' in columns
 
 
-def _rows(path: epath.Path) -> Iterator[tuple[str, str, str, str]]:
+def _rows(
+  path: epath.Path, gatherer: gather.Gatherer
+) -> Iterator[tuple[str, str, str, str]]:
   """Yield place, image, caption and split ('' if not told) of each line."""
   lines = (line for _, line in bounded_files.read_lines(path))
   separator, names = _split_header(next(lines, ''))
@@ -63,6 +65,8 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, str, str, str]]:
         f'without {column}: begin the file with image_id,caption or'
         ' image_id,caption,split.'
       )
+  used = columns.values()
+  gatherer.leave_aside(x for i, x in enumerate(names) if i not in used)
   reader = csv.reader(lines, delimiter=separator, strict=True)
   while True:
     try:

@@ -7,18 +7,20 @@ which are not, are cached if they fit and read when needed if not.
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import json
+import re
 from typing import Any
 
 from etils import epath
 import numpy as np
 
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
+from mrnn_jax.runtime import json_files, messages
 from mrnn_jax.runtime.errors import InputError
 
 # What TFDS calls all of them, each being a configuration.
 BUILDER = 'caption_features'
 SPLITS = ('train', 'validation', 'test')
+_VERSION = re.compile(r'[0-9]+\.[0-9]+\.[0-9]+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,26 +80,67 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
   Raises:
     InputError: it is not there, or damaged.
   """
-  import tensorflow_datasets as tfds  # Late: it is slow to import.
-
   root = epath.Path(data_dir or default_data_dir()).expanduser()
-  versions = sorted((root / BUILDER / name).glob('*.*.*'))
-  if not versions:
+  folders = versions(root / BUILDER / name)
+  if not folders:
     raise InputError(
       f'there is no dataset "{name}" in {root}: make it by "python -m '
       f'data_prep.build --dataset={name} ...", or name its folder by '
       '--data_dir.'
     )
-  path = versions[-1]
+  return Dataset(name, folders[-1], *open_folder(folders[-1]))
+
+
+def versions(folder: epath.Path) -> list[epath.Path]:
+  """Return the folders of a dataset's versions, the latest last.
+
+  Beside them may lie what an interrupted build has left.
+  """
+  found = folder.iterdir() if folder.is_dir() else ()
+  return sorted(
+    (path for path in found if _VERSION.fullmatch(path.name)),
+    key=lambda path: [int(number) for number in path.name.split('.')],
+  )
+
+
+def open_folder(path: epath.Path) -> tuple[Any, dict[str, Any]]:
+  """Return the TFDS builder of a folder, and the metadata stored in it.
+
+  Raises:
+    InputError: the folder is damaged.
+  """
+  import tensorflow_datasets as tfds  # Late: it is slow to import.
+
   try:
     builder = tfds.builder_from_directory(path)
-    metadata = json.loads((path / 'metadata.json').read_text())
-  except (OSError, ValueError, AssertionError) as error:
+    metadata = json_files.read_object(
+      path / 'metadata.json', 'it is not what was written'
+    )
+    _check_metadata(metadata)
+  except Exception as error:  # TFDS raises nearly anything.
     raise InputError(
-      f'the dataset in {path} cannot be opened ({error}): build it again by '
-      f'"python -m data_prep.build --dataset={name} --overwrite ...".'
+      f'the dataset in {path} cannot be opened ({messages.first_line(error)}):'
+      f' build it again by "python -m data_prep.build '
+      f'--dataset={path.parent.name} --overwrite ...".'
     ) from error
-  return Dataset(name, path, builder, metadata)
+  return builder, metadata
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+  """Raise ValueError where metadata are not what is read of them later."""
+  encoder = metadata.get('encoder')
+  counts = metadata.get('word_counts')
+  sound = {
+    'fingerprint': isinstance(metadata.get('fingerprint'), str),
+    'feature_size': type(metadata.get('feature_size')) is int,
+    'encoder': isinstance(encoder, dict)
+    and all(isinstance(encoder.get(x), str) for x in ('name', 'weights')),
+    'word_counts': isinstance(counts, dict)
+    and all(type(count) is int for count in counts.values()),
+  }
+  wrong = [name for name, is_sound in sound.items() if not is_sound]
+  if wrong:
+    raise ValueError(f'metadata.json does not tell {", ".join(wrong)}')
 
 
 class Features:

@@ -4,53 +4,31 @@ import collections
 from collections.abc import Iterator, Sequence
 import concurrent.futures
 import dataclasses
-import io
 import itertools
 import os
 import pathlib
-import warnings
 
 import numpy as np
 from PIL import Image
 
-from mrnn_jax.runtime import messages
+from mrnn_jax.runtime import messages, picture_files
 from mrnn_jax.runtime.errors import InputError
 
 SUFFIXES = (
   *('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff'),
   *('.jp2', '.avif', '.ppm', '.pgm', '.jfif'),
 )
-# No others: Pillow hands some of them (EPS) to programs outside.
-_FORMATS = (
-  *('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'JPEG2000', 'AVIF'),
-  'PPM',
-)
 # Whole photo, shape not kept; or the middle of it.
 RESIZES = ('squash', 'center_crop')
 # The middle is a square of S out of S + 32 pixels, as ImageNet is evaluated.
 _CROP_PADDING = 32
-# Beyond that, a small file can fill the memory.
-MAX_PIXELS = 90_000_000
-MAX_BYTES = 1 << 29
 _MAX_LIST_BYTES = 1 << 28
-_TOO_LARGE = f'more than {MAX_PIXELS:,} pixels'
 # Photos that wait decoded: so many are read while a batch is computed.
 _AHEAD = 64
 
-_ORIENTATION = 0x0112
-_TRANSPOSE = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
-}
-
-
-class PhotoError(ValueError):
-  """Why a photo cannot be read, for a report that names the photo."""
+# Why a photo cannot be read, for a report that names the photo.
+PhotoError = picture_files.PictureError
+quiet = picture_files.quiet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +75,12 @@ def find_all(images: str) -> list[Photo]:
     _check_name(photo.id)
   name, count = counts.most_common(1)[0]
   if count > 1:
+    one, other = [photo.path for photo in found if photo.id == name][:2]
+    if one != other:
+      raise InputError(
+        f'{one} and {other} would both be called {name!r}: name the folder'
+        ' above them.'
+      )
     raise InputError(f'{images} has {name!r} {count} times: name it once.')
   return found
 
@@ -153,11 +137,7 @@ def _lines(path: pathlib.Path) -> list[str]:
 
 
 def read(path: str, size: int, resize: str) -> np.ndarray:
-  """Read one photo.
-
-  Grey, palette, CMYK and 16-bit photos become RGB of 8 bits, what is
-  transparent becomes white, of an animation the first frame counts, and a
-  photo is turned as its EXIF data say.
+  """Read one photo, see ``picture_files.read_rgb``, and scale it to a square.
 
   Args:
     path: its file.
@@ -171,31 +151,8 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
   Raises:
     PhotoError: it cannot be read; the message is the reason.
   """
-  try:
-    with open(path, 'rb') as file:
-      data = file.read(MAX_BYTES + 1)
-  except OSError as error:
-    raise PhotoError(error.strerror or str(error)) from error
-  if not data:
-    raise PhotoError('the file is empty')
-  if len(data) > MAX_BYTES:
-    raise PhotoError(f'more than {MAX_BYTES >> 20} MB')
-  try:
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-      if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(_TOO_LARGE)
-      # A JPEG is decoded small if that leaves twice the size that is needed.
-      image.draft(None, (2 * size, 2 * size))
-      return np.asarray(_resize(_to_rgb(_upright(image)), size, resize))
-  except PhotoError:
-    raise
-  except Image.DecompressionBombError as error:
-    raise PhotoError(_TOO_LARGE) from error
-  except Image.UnidentifiedImageError as error:
-    raise PhotoError('no image of a known format') from error
-  # Broken files lead Pillow's decoders to nearly any exception.
-  except Exception as error:
-    raise PhotoError(f'broken: {messages.first_line(error)}') from error
+  image = picture_files.read_rgb(path, size)
+  return np.asarray(_resize(image, size, resize))
 
 
 def read_all(
@@ -235,59 +192,6 @@ def read_all(
         )
     finally:
       pool.shutdown(cancel_futures=True)
-
-
-def quiet():
-  """Silence Pillow's warnings: they name no file, and photos go on in spite."""
-  warnings.filterwarnings('ignore', module=r'PIL\.')
-
-
-def _formats() -> list[str]:
-  """Return those of the formats that this Pillow knows."""
-  Image.init()
-  return [name for name in _FORMATS if name in Image.OPEN]
-
-
-def _upright(image: Image.Image) -> Image.Image:
-  """Turn a photo as its EXIF data say, if they can be read."""
-  try:
-    orientation = image.getexif().get(_ORIENTATION)
-  except Exception:  # As for any broken file; the pixels may be sound.
-    orientation = None
-  if orientation not in _TRANSPOSE:
-    return image
-  return image.transpose(_TRANSPOSE[orientation])
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  """Return a photo of any mode as RGB."""
-  if image.mode == 'RGB' and 'transparency' not in image.info:
-    return image
-  if image.mode == 'F' or image.mode.startswith('I'):
-    grey = _to_8_bits(np.asarray(image), image.mode)
-    return Image.fromarray(grey).convert('RGB')
-  if 'transparency' in image.info or image.mode in ('LA', 'PA', 'RGBA', 'RGBa'):
-    image = image.convert('RGBA')
-    white = Image.new('RGBA', image.size, 'white')
-    return Image.alpha_composite(white, image).convert('RGB')
-  return image.convert('RGB')
-
-
-def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
-  """Return grey values of more than 8 bits as uint8.
-
-  Args:
-    values: what Pillow gives.
-    mode: 'I;16' and the like are of 16 bits; so are those of 'I' unless all
-      fit into 8; those of 'F' lie between 0 and 1 unless one is larger.
-  """
-  values = np.nan_to_num(np.asarray(values, np.float64))
-  highest = values.max()
-  if mode.startswith('I;16') or (mode == 'I' and highest > 255):
-    values = values / 257
-  elif mode == 'F' and highest <= 1:
-    values = values * 255
-  return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:

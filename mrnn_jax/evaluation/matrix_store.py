@@ -2,15 +2,23 @@
 
 from collections.abc import Sequence
 import hashlib
-import json
+import sys
 from typing import Any
 
 from etils import epath
 import numpy as np
 
 from mrnn_jax.ranking.ranker import Ranker
-from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime import files, json_files, json_forms, parallel
 from mrnn_jax.runtime.progress import Progress
+
+_STATE = {
+  'key': str,
+  'images': [str],
+  'first_image': int,
+  'blocks_done': int,
+  'complete?': bool,
+}
 
 
 class MatrixStore:
@@ -112,8 +120,11 @@ class _File:
     if path != kept:
       _fetch(kept, path, key)
     images = [hashlib.sha256(x.tobytes()).hexdigest()[:16] for x in features]
-    state = _read_json(_state_path(path))
+    state = _read_state(_state_path(path))
     if state.get('key') != key or not path.exists():
+      state = {}
+    elif not _holds(path, (num_rows, len(state['images']))):
+      print(f'note: {kept} is damaged: computed again', file=sys.stderr)
       state = {}
     if state.get('complete') and state['images'][: len(images)] == images:
       print(f'{kept} is there: not computed again')
@@ -161,8 +172,8 @@ def _num_finished(state: dict[str, Any], key: str) -> int:
 
 def _fetch(kept: epath.Path, path: epath.Path, key: str) -> None:
   """Copy a finished matrix from where it is kept, if it has more than here."""
-  state = _read_json(_state_path(kept))
-  here = _read_json(_state_path(path)) if path.exists() else {}
+  state = _read_state(_state_path(kept))
+  here = _read_state(_state_path(path)) if path.exists() else {}
   if state.get('complete') and (
     _num_finished(state, key) > _num_finished(here, key)
   ):
@@ -173,7 +184,7 @@ def _fetch(kept: epath.Path, path: epath.Path, key: str) -> None:
 
 def _store(path: epath.Path, kept: epath.Path, state: dict[str, Any]) -> None:
   """Copy a finished matrix to where it is kept, unless it is there."""
-  if _read_json(_state_path(kept)) != state:
+  if _read_state(_state_path(kept)) != state:
     _state_path(kept).unlink(missing_ok=True)
     files.copy(path, kept)
     files.write_json(_state_path(kept), state)
@@ -211,8 +222,22 @@ def _begin(
   return state
 
 
-def _read_json(path: epath.Path) -> dict[str, Any]:
+def _holds(path: epath.Path, shape: tuple[int, int]) -> bool:
+  """Whether a file is a matrix of a shape."""
   try:
-    return json.loads(path.read_text())
+    scores = np.load(path, mmap_mode='r')
+    return scores.shape == shape and scores.dtype == np.float32
+  except Exception:  # NumPy's parser of headers raises nearly anything.
+    return False
+
+
+def _read_state(path: epath.Path) -> dict[str, Any]:
+  """Return what is said of a matrix, {} where it is not there or damaged."""
+  try:
+    state = json_files.parse(path.read_text())
   except (OSError, ValueError):
     return {}
+  if json_forms.misfit(state, _STATE):
+    return {}
+  sound = 0 <= state['first_image'] <= len(state['images'])
+  return state if sound and state['blocks_done'] >= 0 else {}

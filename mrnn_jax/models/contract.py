@@ -84,6 +84,14 @@ class Model(nn.Module):
     """
     raise NotImplementedError
 
+  def misfit(self, params: Mapping[str, Any]) -> str:
+    """Return what is wrong with a counted model's parameters, or ''.
+
+    Args:
+      params: of the names and kinds that ``count`` gives, of whatever content.
+    """
+    return ''
+
   def initial_carry(self, num_rows: int) -> Any:
     """Return what is carried before the first word.
 

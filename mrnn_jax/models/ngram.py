@@ -7,6 +7,7 @@ from it by a word.  A context is a node, so the carry is the nodes of the last
 Letters: B rows, T steps, N order, V vocabulary, G nodes of a level.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -31,10 +32,11 @@ class NGram(Model):
 
   Its parameters are tables, whose sizes are as the captions are:
 
-    log_probs_1 [V]; for each order n from 2 to N and its G nodes
-    words_n [G], log_probs_n [G]: a node's last word, log P of it
+    log_probs_1 [V]; for each order n from 2 to N, its G nodes and the G' of
+      order n - 1, and one more of each, which is none:
+    words_n [G + 1], log_probs_n [G + 1]: a node's last word, log P of it
     starts_n [G' + 1]: where the children of each node of order n - 1 begin
-    log_weights_n [G']: of the shorter context, at these nodes
+    log_weights_n [G' + 1]: of the shorter context, at these nodes
     width_n [W]: nothing; W is the largest number of children
 
   Attributes:
@@ -73,6 +75,28 @@ class NGram(Model):
     estimate = ngram_counts.SMOOTHINGS[self.ngram_smoothing]
     return _tables(estimate(tokens, offsets, self.ngram_order, self.vocab_size))
 
+  def misfit(self, params: Mapping[str, np.ndarray]) -> str:
+    """Return which table does not go with the others, or ''."""
+    below, V = len(params['log_probs_1']), self.vocab_size
+    if below != V:
+      return f'log_probs_1 has {below:,} words, not {V:,}'
+    for n in range(2, self.ngram_order + 1):
+      words, starts = params[f'words_{n}'], params[f'starts_{n}']
+      size = len(words)
+      if not size or size != len(params[f'log_probs_{n}']):
+        return f'words_{n} and log_probs_{n} differ in size'
+      if {len(starts), len(params[f'log_weights_{n}'])} != {below + 1}:
+        return f'starts_{n} and log_weights_{n} are not of order {n - 1}'
+      children = np.diff(starts)
+      if starts[0] or starts[-1] != size - 1 or (children < 0).any():
+        return f'starts_{n} does not divide words_{n}'
+      if words.min() < 0 or words.max() >= V:
+        return f'words_{n} has words that are none'
+      if children.max() > len(params[f'width_{n}']):
+        return f'width_{n} is too small'
+      below = size - 1
+    return ''
+
   def initial_carry(self, num_rows: int) -> Array:
     """Return nodes [B, N - 1], none: -1."""
     return jnp.full((num_rows, self.ngram_order - 1), -1, jnp.int32)
@@ -101,7 +125,7 @@ class NGram(Model):
     return rows.reshape(*language.shape[:-1], self.vocab_size)
 
   def _table(self, name: str) -> Array:
-    return self.tables[name].value
+    return jnp.asarray(self.tables[name].value)
 
   def _row(self, nodes: Array) -> Array:
     """Return log P [V] after the nodes [N - 1] of a context."""
@@ -168,7 +192,7 @@ def _tables(levels: list[ngram_counts.Level]) -> dict[str, np.ndarray]:
       f'words_{n}': np.append(level.words, 0).astype(np.int32),
       f'log_probs_{n}': log(np.append(level.probs, 1)),
       f'starts_{n}': starts.astype(np.int32),
-      f'log_weights_{n}': log(below.weights),
+      f'log_weights_{n}': log(np.append(below.weights, 1)),
       f'width_{n}': np.zeros(max(1, children.max(initial=0)), np.float32),
     }
   return tables

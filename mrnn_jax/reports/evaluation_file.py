@@ -4,11 +4,41 @@ from typing import Any
 
 from etils import epath
 
-from mrnn_jax.runtime import json_files
+from mrnn_jax.runtime import json_files, json_forms
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.json_forms import NUMBER, OrNull
 
-# What is read of it without asking.
-_KEYS = ('dataset', 'model', 'split', 'step', 'convention')
+_PLAIN = OrNull((str, bool, *NUMBER))
+_RANKS = {'*': NUMBER}
+# Of the table that has them all.
+_ALL_RANKS = dict.fromkeys(('r@1', 'r@5', 'r@10', 'median_rank'), NUMBER)
+_DIRECTIONS = {
+  'image_to_text?': _RANKS,
+  'image_to_text_perplexity?': _RANKS,
+  'text_to_image?': _RANKS,
+}
+_CURVE = {'percent': [NUMBER], 'true_items': [NUMBER], 'share': [NUMBER]}
+# What is read of it without asking, and what may be there.
+_FORM = {
+  'dataset': str,
+  'model': str,
+  'split': str,
+  'step': int,
+  'convention': {'encoder?': {'*': _PLAIN}, '*': _PLAIN},
+  'perplexity?': {'*': NUMBER},
+  'bleu?': {'cumulative?': [NUMBER]},
+  'cider_d?': NUMBER,
+  'rouge_l?': NUMBER,
+  'captions?': {'distinct?': int, '*': NUMBER},
+  'retrieval?': OrNull(
+    {
+      **_DIRECTIONS,
+      'norm_images?': {'*': _ALL_RANKS},
+      'recall_curve?': {'image_to_text': _CURVE, 'text_to_image': _CURVE},
+    }
+  ),
+  'chance?': OrNull(_DIRECTIONS),
+}
 
 
 def read(path: epath.Path, command: str) -> dict[str, Any]:
@@ -23,10 +53,24 @@ def read(path: epath.Path, command: str) -> dict[str, Any]:
   """
   remedy = f'make it again by "{command}"'
   result = json_files.read_object(path, remedy)
-  lacking = [key for key in _KEYS if key not in result]
-  if lacking or not isinstance(result['convention'], dict):
-    name = (lacking or ['convention'])[0]
-    raise InputError(
-      f'{path} is not an evaluation, it lacks "{name}": {remedy}.'
-    )
+  wrong = (
+    json_forms.misfit(result, _FORM)
+    or json_forms.odd_text(result)
+    or _wrong_curves(result)
+  )
+  if wrong:
+    raise InputError(f'{path} is not an evaluation, it {wrong}: {remedy}.')
   return result
+
+
+def _wrong_curves(result: dict[str, Any]) -> str:
+  """Return what is wrong with curves that have the right form."""
+  retrieval = result.get('retrieval') or {}
+  for direction, curve in retrieval.get('recall_curve', {}).items():
+    percent = curve['percent']
+    if len({len(values) for values in curve.values()}) > 1 or not percent:
+      return f'has no curve as "{direction}"'
+    # The last point is the whole list.
+    if percent[-1] <= 0:
+      return f'has a curve as "{direction}" that ends at {percent[-1]}'
+  return ''

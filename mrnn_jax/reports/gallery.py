@@ -4,7 +4,7 @@
 their index, so that each text and picture is in the page once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -15,11 +15,23 @@ from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.reports.photos import Photos
-from mrnn_jax.runtime import files, json_files
+from mrnn_jax.runtime import files, json_files, json_forms
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.json_forms import NUMBER
 
 Line = Mapping[str, Any]
 _REMEDY = 'write the file again'
+_CAPTION = {
+  'caption': str,
+  'log_prob': NUMBER,
+  'perplexity': NUMBER,
+  'cut': bool,
+}
+_CAPTION_LINE = {'image_id': str, **_CAPTION, 'nbest?': [_CAPTION]}
+_FOUND = {'image_id': str, 'score': NUMBER, 'caption?': str}
+_QUERY = {'query': str, 'image_id': str, 'rank': NUMBER}
+_IMAGE_LINE = {**_QUERY, 'top': [{**_FOUND, 'caption': str}]}
+_SENTENCE_LINE = {**_QUERY, 'caption': str, 'top': [_FOUND]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,12 +133,11 @@ def load_gallery(config: Config) -> tuple[Gallery | None, list[str]]:
     line['image_id']: line
     for line in read_lines(
       files.result_path(config.workdir, config.split, 'captions.jsonl'),
-      ('image_id', 'caption', 'log_prob', 'perplexity', 'cut'),
+      lambda line: _CAPTION_LINE,
     )
   }
-  queries = read_lines(
-    files.result_path(config.workdir, config.split, 'retrieval.jsonl'),
-    ('query', 'image_id', 'rank', 'top'),
+  queries = read_queries(
+    files.result_path(config.workdir, config.split, 'retrieval.jsonl')
   )
   remarks = []
   try:
@@ -189,18 +200,31 @@ def _check_known(
       )
 
 
-def read_lines(path: epath.Path, names: Sequence[str]) -> list[Line]:
+def read_queries(path: epath.Path) -> list[Line]:
+  """Read the lines of retrieval.jsonl, see ``read_lines``."""
+  return read_lines(
+    path,
+    lambda x: _IMAGE_LINE if x.get('query') == 'image' else _SENTENCE_LINE,
+  )
+
+
+def read_lines(
+  path: epath.Path, form: Callable[[Line], json_forms.Form]
+) -> list[Line]:
   """Read records, one a line of JSON; [] where there is no such file.
 
+  Args:
+    path: the file.
+    form: returns what a line should look like.
+
   Raises:
-    InputError: a line is no record with these names.
+    InputError: a line is no record of this form.
   """
   if not path.exists():
     return []
   lines = []
   for number, line in json_files.read_lines(path, _REMEDY):
-    lacking = [name for name in names if name not in line]
-    if lacking:
-      raise InputError(f'{path}:{number} has no "{lacking[0]}": {_REMEDY}.')
+    if wrong := json_forms.misfit(line, form(line)):
+      raise InputError(f'{path}:{number} {wrong}: {_REMEDY}.')
     lines.append(line)
   return lines

@@ -1,17 +1,19 @@
 """Photos for a page: found by image id, as small pictures inside the page."""
 
 import base64
+import collections
 from collections.abc import Sequence
 import concurrent.futures
+import contextlib
 import dataclasses
 import io
 import os
 import pathlib
 import urllib.parse
-import warnings
 
-from PIL import Image, ImageOps
-
+from mrnn_jax.data import image_names
+from mrnn_jax.encoders.photos import SUFFIXES
+from mrnn_jax.runtime import picture_files
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import track
 
@@ -47,7 +49,8 @@ def find_photos(
   """Find the photos of images in a folder and make small ones.
 
   Args:
-    folder: the photos; an id is a path below it, with or without its ending.
+    folder: the photos; an id is a path below it, with or without its ending,
+      or finds one there by ``image_names.Names``.
     image_ids: [N].
     page_folder: where the page will lie, for relative links.
     size: pixels of the longer side of small pictures; 0, or more than
@@ -60,6 +63,8 @@ def find_photos(
   if not root.is_dir():
     raise InputError(f'--photos={folder} is not a folder.')
   paths = [photo_path(root, image_id) for image_id in image_ids]
+  if not all(paths):
+    paths = _find_below(root, image_ids, paths)
   if not any(paths):
     raise InputError(
       f'{folder} holds none of the {len(image_ids)} photos, for example '
@@ -70,6 +75,7 @@ def find_photos(
   if not size or len(image_ids) > MOST_INSIDE:
     return Photos(links, None, missing, [])
   thumbnails, broken = [], []
+  picture_files.quiet()
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     # Pillow lets other threads run while it decodes.
     results = pool.map(lambda path: path and thumbnail(path, size), paths)
@@ -94,6 +100,32 @@ def photo_path(root: pathlib.Path, image_id: str) -> pathlib.Path | None:
   return None
 
 
+def _find_below(
+  root: pathlib.Path,
+  image_ids: Sequence[str],
+  paths: Sequence[pathlib.Path | None],
+) -> list[pathlib.Path | None]:
+  """Find what is still to be found in folders below, where no doubt is left."""
+  files = [
+    pathlib.Path(folder, name)
+    for folder, _, names in os.walk(root)
+    for name in names
+    if name.lower().endswith(SUFFIXES)
+  ]
+  below = image_names.Names(x.relative_to(root).as_posix() for x in files)
+  found = list(paths)
+  for i, path in enumerate(paths):
+    if path is None:
+      with contextlib.suppress(image_names.AmbiguousNameError):
+        number = below.find(image_ids[i])
+        found[i] = None if number is None else files[number]
+  # A photo that two ids find may be the other's.
+  counts = collections.Counter(found)
+  return [
+    x if paths[i] or counts[x] == 1 else None for i, x in enumerate(found)
+  ]
+
+
 def _link(path: pathlib.Path, page_folder: str) -> str:
   """Return a relative URL of a path, seen from a folder."""
   relative = os.path.relpath(
@@ -106,15 +138,10 @@ def _link(path: pathlib.Path, page_folder: str) -> str:
 def thumbnail(path: pathlib.Path, size: int) -> bytes:
   """Return a photo as a small JPEG, upright; b'' if it cannot be read."""
   try:
-    with warnings.catch_warnings(), Image.open(path) as image:
-      warnings.simplefilter('ignore')  # Of odd but readable files.
-      image.draft('RGB', (2 * size, 2 * size))
-      if image.mode.startswith('I'):  # 16 bits.
-        image = image.point(lambda value: value / 256).convert('L')
-      image = ImageOps.exif_transpose(image).convert('RGB')
-      image.thumbnail((size, size))
-      buffer = io.BytesIO()
-      image.save(buffer, 'JPEG', quality=_QUALITY, optimize=True)
+    image = picture_files.read_rgb(path, size)
+    image.thumbnail((size, size))
+    buffer = io.BytesIO()
+    image.save(buffer, 'JPEG', quality=_QUALITY, optimize=True)
   except Exception:  # Decoders raise whatever a broken file makes them.
     return b''
   return buffer.getvalue()

@@ -1,7 +1,7 @@
 """Results as tables."""
 
 from collections.abc import Mapping, Sequence
-import statistics
+import math
 from typing import Any
 
 from etils import epath
@@ -162,16 +162,17 @@ def average(workdirs: Sequence[str]) -> str:
     values = [value for value in values if value is not None]
     if values:
       form = form.replace('d}', '.1f}')
-      spread = statistics.stdev(values) if len(values) > 1 else 0.0
       lines.append(
-        [
-          label,
-          form.format(statistics.mean(values)),
-          form.format(spread),
-          str(len(values)),
-        ]
+        [label, *map(form.format, _mean_and_spread(values)), str(len(values))]
       )
   return format_rows(['', 'mean', 'std', 'runs'], lines)
+
+
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+  """Return mean and standard deviation, which need not be finite."""
+  mean = sum(values) / len(values)
+  squares = sum((x - mean) * (x - mean) for x in values)
+  return mean, math.sqrt(squares / max(1, len(values) - 1))
 
 
 def read_evaluation(workdir: str) -> dict[str, Any]:

@@ -87,9 +87,12 @@ def _too_large(path: epath.Path) -> errors.InputError:
   )
 
 
-def is_packed_too_well(size: int, packed: int) -> bool:
-  """Whether content of a size is large, and made to be: see MAX_PACKING."""
-  return size > max(_SMALL_BYTES, MAX_PACKING * packed)
+def is_packed_too_well(
+  size: int, packed: int, small: int | None = None
+) -> bool:
+  """Whether content of a size is not small, and made to be: see MAX_PACKING."""
+  small = _SMALL_BYTES if small is None else small
+  return size > max(small, MAX_PACKING * packed)
 
 
 def check_packing(path: epath.PathLike, size: int, packed: int) -> None:

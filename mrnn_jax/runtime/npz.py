@@ -1,11 +1,16 @@
-"""``.npz`` files, written whole and with the same bytes for the same arrays."""
+"""``.npz`` files: written whole, with the same bytes for the same arrays; read
+without Python objects, and only as far as they are what they claim.
+"""
 
+import math
 import os
 import pathlib
 from typing import BinaryIO
 import zipfile
 
 import numpy as np
+
+from mrnn_jax.runtime import bounded_files
 
 # The earliest date that a zip file can have.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -28,6 +33,86 @@ def write(path: pathlib.Path, **arrays: np.ndarray):
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+class UnusableError(ValueError):
+  """Why a file is not read: 'is cut off', without its subject."""
+
+
+class Reader:
+  """The arrays of a ``.npz``, one by one.
+
+  Attributes:
+    names: of the arrays.
+  """
+
+  def __init__(self, file: BinaryIO, small: int | None = None) -> None:
+    """Read the directory of an archive.
+
+    Args:
+      file: the archive, which can be sought in.
+      small: so many bytes may be packed however well; None: a gigabyte.
+
+    Raises:
+      UnusableError: unpacked it would be far larger than it is.
+      zipfile.BadZipFile: it is no archive; others are as possible.
+    """
+    self._archive = zipfile.ZipFile(file)
+    entries = self._archive.infolist()
+    size = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    # Several entries may claim the same bytes.
+    packed = min(packed, file.seek(0, os.SEEK_END))
+    if bounded_files.is_packed_too_well(size, packed, small):
+      raise UnusableError(
+        f'would become {size >> 20:,} MB, more than'
+        f' {bounded_files.MAX_PACKING} times its size: save it without'
+        ' compression'
+      )
+    self.names = [
+      name.removesuffix('.npy') for name in self._archive.namelist()
+    ]
+
+  def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and dtype of an array, which is not read.
+
+    Raises:
+      KeyError: there is no such array.
+      UnusableError: it holds Python objects, which only pickle could read.
+    """
+    with self._archive.open(f'{name}.npy') as file:
+      return self._header(name, file)
+
+  def read(self, name: str) -> np.ndarray:
+    """Return an array.
+
+    Raises:
+      KeyError: there is none of that name.
+      UnusableError: it holds Python objects, or other than its header says.
+    """
+    entry = self._archive.getinfo(f'{name}.npy')
+    shape, dtype = self.header(name)
+    # Before anything of that size is reserved.
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+      raise UnusableError('is cut off: fetch it again')
+    with self._archive.open(entry) as file:
+      array = np.lib.format.read_array(file, allow_pickle=False)
+      # Only at the end is the checksum looked at.
+      if file.read(1):
+        raise UnusableError(
+          f'holds more in {name!r} than it says: save it again'
+        )
+    return array
+
+  def _header(
+    self, name: str, file: BinaryIO
+  ) -> tuple[tuple[int, ...], np.dtype]:
+    shape, dtype = read_header(file)
+    if dtype.hasobject:
+      raise UnusableError(
+        f'holds Python objects in {name!r}: save arrays of numbers'
+      )
+    return shape, dtype
 
 
 def read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:

@@ -1,15 +1,16 @@
 """One run at a time writes into a workdir: a lock file names its owner.
 
 The file ``.lock`` holds host, process and time as JSON; its time of change is
-a heartbeat.  A lock is stale when its process is gone, or, where that cannot
-be seen from here, when its heart has stopped; then it is taken over.
+a heartbeat.  A lock is stale when its process is certainly gone, or, where that
+cannot be seen from here, when its heart has stopped; then it is taken over.
+Containers may share the name of a host and the numbers of processes: only what
+was started on the same boot in the same PID namespace is seen from here.
 """
 
 from collections.abc import Iterator
 import contextlib
 import datetime
 import json
-import math
 import os
 import pathlib
 import socket
@@ -18,14 +19,25 @@ import threading
 import time
 from typing import Any
 
-from mrnn_jax.runtime import files
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime import files, json_files, json_forms
+from mrnn_jax.runtime.errors import InputError, printable
 
 FILE = '.lock'
 # A heartbeat so old is none.
 STALE_SECONDS = 300
 _BEAT_SECONDS = 30
 _LOOK_SECONDS = 5
+_MAX_CHARACTERS = 10_000
+_OWNER = {
+  'host': str,
+  'pid': int,
+  'task': str,
+  'since': str,
+  'process?': json_forms.OrNull(str),
+  'namespace?': str,
+}
+# Of a process that is there, but tells us nothing more.
+_HIDDEN = 'alive'
 
 
 @contextlib.contextmanager
@@ -55,6 +67,7 @@ def hold(workdir: str, what: str) -> Iterator[None]:
     'host': socket.gethostname(),
     'pid': os.getpid(),
     'process': _process_identity(os.getpid()),
+    'namespace': _namespace(),
     'task': what,
     'since': datetime.datetime.now().astimezone().isoformat(' ', 'seconds'),
   }
@@ -80,44 +93,51 @@ def hold(workdir: str, what: str) -> Iterator[None]:
 
 def _take(path: pathlib.Path, owner: dict[str, Any]) -> None:
   """Write ``owner`` into the lock, unless another run holds it."""
-  waiting = False
+  first_beat = None
   while True:
     with _guarded(path) as f:
       other = _read(f)
-      silence = _silence(path, other) if other else math.inf
-      if silence > STALE_SECONDS:
+      alive = _is_alive(other) if other else False
+      beat = path.stat().st_mtime_ns
+      silence = _silence(path) if alive is None else 0.0
+      if alive is False or silence > STALE_SECONDS:
         f.seek(0)
         f.truncate()
         json.dump(owner, f)
         break
-    name = f'{other["task"]} by process {other["pid"]} on {other["host"]}'
-    if silence < 2 * _BEAT_SECONDS:
+    if alive or first_beat not in (None, beat):
       raise InputError(
-        f'{path.parent} is in use by another run ({name}, since '
-        f'{other["since"]}): wait for it, stop it, or give another --workdir; '
-        f'if there is no such run, delete {path}.'
+        f'{path.parent} is in use by another run ({_named(other)}, since '
+        f'{printable(other["since"])}): wait for it, stop it, or give another '
+        f'--workdir; if there is no such run, delete {path}.'
       )
-    if not waiting:
-      waiting = True
+    if first_beat is None:
+      # A run that was killed a moment ago has left a young lock, too.
+      first_beat = beat
       print(
-        f'note: {path.parent} is locked ({name}), but for {silence:.0f} s it '
-        f'has given no sign: waiting until it does, or {STALE_SECONDS} s are '
-        'over.',
+        f'note: {path.parent} is locked ({_named(other)}), whose last sign of '
+        f'life is {silence:.0f} s old: waiting for the next, until it is '
+        f'{STALE_SECONDS} s old.',
         file=sys.stderr,
         flush=True,
       )
     time.sleep(_LOOK_SECONDS)
   if other:
-    name = f'{other["task"]} by process {other["pid"]} on {other["host"]}'
     why = (
       'that process is gone'
-      if silence == math.inf
+      if alive is False
       else f'it has given no sign for {silence / 60:.0f} minutes'
     )
     print(
-      f'note: the lock of {path.parent} ({name}) is taken over, since {why}.',
+      f'note: the lock of {path.parent} ({_named(other)}) is taken over, since '
+      f'{why}.',
       file=sys.stderr,
     )
+
+
+def _named(owner: dict[str, Any]) -> str:
+  task, host = printable(owner['task']), printable(owner['host'])
+  return f'{task} by process {owner["pid"]} on {host}'
 
 
 @contextlib.contextmanager
@@ -144,24 +164,23 @@ def _read(f: Any) -> dict[str, Any]:
   """Return the owner, {} for a lock that was never written whole."""
   f.seek(0)
   try:
-    owner = json.load(f)
+    owner = json_files.parse(f.read(_MAX_CHARACTERS))
   except ValueError:
     return {}
-  known = isinstance(owner, dict) and {'host', 'pid', 'task', 'since'} <= {
-    *owner
-  }
+  known = not json_forms.misfit(owner, _OWNER) and 0 < owner['pid'] < 2**31
   return owner if known else {}
 
 
-def _silence(path: pathlib.Path, owner: dict[str, Any]) -> float:
-  """Return for how many seconds an owner has given no sign.
+def _is_alive(owner: dict[str, Any]) -> bool | None:
+  """Say whether an owner is alive, None where that is not seen from here."""
+  if not owner.get('namespace') or owner['namespace'] != _namespace():
+    return None
+  identity = _process_identity(owner['pid'])
+  return None if identity == _HIDDEN else identity == owner.get('process')
 
-  Of this host's processes it is known: 0, or infinite.
-  """
-  if owner['host'] == socket.gethostname():
-    identity = _process_identity(owner['pid'])
-    gone = identity is None or identity != owner.get('process')
-    return math.inf if gone else 0.0
+
+def _silence(path: pathlib.Path) -> float:
+  """Return for how many seconds the owner of a lock has given no sign."""
   # Both times by the clock of the file system, whatever those of the hosts say.
   probe = path.with_name(f'{FILE}.{socket.gethostname()}.{os.getpid()}')
   probe.touch()
@@ -187,7 +206,19 @@ def _process_identity(pid: int) -> str | None:
     # Field 22 is the start; field 2, in brackets, may hold anything.
     return f'{boot} {stat.rpartition(")")[2].split()[19]}'
   except (OSError, IndexError):
-    return 'alive'
+    return _HIDDEN
+
+
+def _namespace() -> str:
+  """Return what processes that see each other have in common, '' if unknown.
+
+  A number that comes again is that of a namespace whose processes are all gone.
+  """
+  try:
+    boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+    return f'{boot} {os.stat("/proc/self/ns/pid").st_ino}'
+  except OSError:
+    return ''
 
 
 def _beat(

@@ -1,5 +1,6 @@
 """The features of the images that records to score name."""
 
+import bisect
 from collections.abc import Callable
 import dataclasses
 import hashlib
@@ -7,7 +8,7 @@ import hashlib
 import numpy as np
 
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_names
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
 
@@ -20,7 +21,9 @@ class ImageLookup:
   """A source of features.
 
   Attributes:
-    get: image id -> raw feature [D]; KeyError for an image that it has not.
+    get: image id -> raw feature [D]; KeyError for an image that it has not,
+      AmbiguousNameError for a name that fits several, InputError where two
+      names would come to one image.
     identity: changes whenever the features do.
   """
 
@@ -57,7 +60,7 @@ class ImageLookup:
     last = len(table.ids) - 1
     for row in np.unique(np.linspace(0, last, _SAMPLED).astype(int)):
       digest.update(table.get(table.ids[row]).tobytes())
-    return cls(table.get, digest.hexdigest())
+    return cls._of_names(table.names, table.at, digest.hexdigest())
 
   @classmethod
   def _of_dataset(
@@ -66,16 +69,33 @@ class ImageLookup:
     dataset: datasets.Dataset,
     cache_mb: float,
   ) -> 'ImageLookup':
-    from mrnn_jax.data.image_names import image_key
-
-    places = {}
+    names, splits, firsts = image_names.Names(), [], [0]
     for name in dataset.builder.info.splits:
       split = datasets.load_split(dataset, name, model.vocabulary, cache_mb)
-      for i, image_id in enumerate(split.image_ids):
-        places[image_key(image_id)] = split.features, i
+      splits.append(split.features)
+      firsts.append(firsts[-1] + len(split.image_ids))
+      for image_id in split.image_ids:
+        names.add(image_id)
+
+    def at(number: int) -> np.ndarray:
+      i = bisect.bisect_right(firsts, number) - 1
+      return splits[i][np.asarray([number - firsts[i]])][0]
+
+    return cls._of_names(names, at, dataset.fingerprint)
+
+  @classmethod
+  def _of_names(
+    cls,
+    names: image_names.Names,
+    at: Callable[[int], np.ndarray],
+    identity: str,
+  ) -> 'ImageLookup':
+    """Look features up by the numbers of their names."""
 
     def get(image_id: str) -> np.ndarray:
-      features, i = places[image_key(image_id)]
-      return features[np.asarray([i])][0]
+      number = names.claim(image_id)
+      if number is None:
+        raise KeyError(image_id)
+      return at(number)
 
-    return cls(get, dataset.fingerprint)
+    return cls(get, identity)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from etils import epath
 
+from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records, text_files
 from mrnn_jax.scoring.records import Block, Format, Writer
@@ -180,5 +181,6 @@ def _reading(path: epath.Path) -> Iterator[None]:
     yield
   except records.READ_ERRORS as error:
     raise InputError(
-      f'{path} cannot be read ({error}): correct it or leave it out.'
+      f'{path} cannot be read ({messages.first_line(error)}): correct it or '
+      'leave it out.'
     ) from error

@@ -13,7 +13,7 @@ from etils import epath
 from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records
-from mrnn_jax.scoring.records import Block, make_record
+from mrnn_jax.scoring.records import BadRecord, Block, make_record
 
 try:
   import pyarrow as pa
@@ -24,6 +24,8 @@ except ImportError as error:
     '.jsonl or .csv.'
   ) from error
 
+# Also of names of columns that are no text.
+_READ_ERRORS = (pa.ArrowException, UnicodeDecodeError)
 # Rows of a group of the results: the readers of Parquet like them large.
 _GROUP_ROWS = 1 << 16
 # One row of a batch, as it waits to be written.
@@ -44,7 +46,7 @@ class Parquet:
     with path.open('rb') as file:
       try:
         schema = pq.ParquetFile(file).schema_arrow.remove_metadata()
-      except pa.ArrowException as error:
+      except _READ_ERRORS as error:
         raise _unreadable(path, error) from error
     if 'image_id' not in schema.names or not _sentence_field(schema):
       raise InputError(
@@ -62,7 +64,7 @@ class Parquet:
         yield from self._blocks(
           pq.ParquetFile(raw), path.stat().length, size, wanted
         )
-    except pa.ArrowException as error:
+    except _READ_ERRORS as error:
       raise _unreadable(path, error) from error
 
   def _blocks(
@@ -112,14 +114,31 @@ def _sentence_field(schema: pa.Schema) -> str | None:
 
 def _records(part: pa.RecordBatch, first: int, sentence: str) -> list[Any]:
   """Return the records of consecutive rows, the first of which has a number."""
-  image_ids = part.column('image_id').to_pylist()
-  values = part.column(sentence).to_pylist()
+  columns = (part.column('image_id'), part.column(sentence))
+  try:
+    image_ids, values = (column.to_pylist() for column in columns)
+  except UnicodeDecodeError:
+    # Arrow does not look at texts: find out which rows are none.
+    return [
+      record
+      for i in range(len(part))
+      for record in _records_of_row(part.slice(i, 1), first + i, sentence)
+    ]
   return [
     make_record(
       first + i, {'image_id': image_id, sentence: value}, row=(part, i)
     )
     for i, (image_id, value) in enumerate(zip(image_ids, values, strict=True))
   ]
+
+
+def _records_of_row(row: pa.RecordBatch, number: int, sentence: str):
+  try:
+    for name in ('image_id', sentence):
+      row.column(name).to_pylist()
+  except UnicodeDecodeError as error:
+    return [BadRecord(number, f'is not UTF-8 ({messages.first_line(error)})')]
+  return _records(row, number, sentence)
 
 
 class _Writer:

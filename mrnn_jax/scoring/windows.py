@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from mrnn_jax.data.image_names import AmbiguousNameError
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.scoring.images import ImageLookup
 from mrnn_jax.scoring.pair_scorer import PairPlan, PairScorer
@@ -96,6 +97,8 @@ class _Gathered:
         feature = self._lookup.get(record.image_id)
       except KeyError:
         return f'names {record.image_id[:80]!r}, which has no feature'
+      except AmbiguousNameError as error:
+        return f'names {record.image_id[:80]!r}, which could be {error.fits}'
       if not np.isfinite(feature).all():
         return f'names {record.image_id[:80]!r}, whose feature is not finite'
       self._images[record.image_id] = len(self.features)

@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 import json
 import math
 import tempfile
-import time
 from typing import Any
 
 from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax.runtime import files, json_files
+from mrnn_jax.runtime import files, json_files, json_forms
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import format_seconds, say, tells
 from mrnn_jax.training import run_times
 
 LOG_FILE = 'log.jsonl'
 CURVE_FILE = 'loss.png'
+_LINE = {'step': int, 'epoch': json_forms.NUMBER, '*': json_forms.NUMBER}
 
 
 def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
@@ -26,8 +26,12 @@ def read_log(workdir: epath.PathLike) -> list[dict[str, Any]]:
   if not path.exists():
     return []
   # A run may have been killed while it wrote the last one.
-  lines = json_files.read_lines(path, 'remove the line', may_be_cut=True)
-  return [line for _, line in lines]
+  remedy, lines = 'remove the line', []
+  for number, line in json_files.read_lines(path, remedy, may_be_cut=True):
+    if wrong := json_forms.misfit(line, _LINE):
+      raise InputError(f'{path}:{number} {wrong}: {remedy}.')
+    lines.append(line)
+  return lines
 
 
 class Log:
@@ -62,10 +66,10 @@ class Log:
     self._every = every
     self._writes = jax.process_index() == 0
     self._start = self._step = start
-    self._begin = time.monotonic()
     self._bits = self._words = self._all_words = 0.0
-    self._since = self._begin
     self._clock, self._devices = clock or run_times.Clock(), devices
+    # Seconds that steps had taken when the last line was written.
+    self._before = run_times.of_steps(self._clock.seconds())
     self._times = run_times.StepTimes(self._clock)
     self._heartbeat = run_times.Heartbeat(self._sign_of_life)
     self._lines: list[dict[str, Any]] = []
@@ -129,9 +133,12 @@ class Log:
     self, step: int, cost: float, norm: float, learning_rate: float
   ) -> None:
     """Tell of the steps since the last such line."""
-    now = time.monotonic()
-    rate = self._words / max(now - self._since, 1e-9)
-    left = (self._total - step) * (now - self._begin) / (step - self._start)
+    seconds = self._clock.seconds()
+    taken = run_times.of_steps(seconds)
+    rate = self._words / max(taken - self._before, 1e-9)
+    # What comes once is over, or will be sooner done.
+    again = sum(seconds.values()) - seconds['start'] - seconds['compile']
+    left = (self._total - step) * again / (step - self._start)
     perplexity = 2 ** (self._bits / self._words)
     self._say(
       f'{self._where(step)}  train perplexity {perplexity:8.2f}  '
@@ -151,7 +158,7 @@ class Log:
       }
     )
     self._bits = self._words = 0.0
-    self._since = now
+    self._before = taken
 
   def validation(self, step: int, perplexity: float, best: float) -> None:
     """Take in a validation."""
@@ -170,7 +177,6 @@ class Log:
       if self._writes:
         draw_loss_curve(self._lines, self._workdir / CURVE_FILE)
         self._copy_events()
-    self._since = time.monotonic()
 
   def close(self, end: str) -> None:
     """Say how the run ended and what it took; keep that in the workdir.
@@ -193,7 +199,7 @@ class Log:
       'seconds': {name: round(value, 3) for name, value in seconds.items()},
       'words': int(self._all_words),
       'words_per_second': self._all_words
-      / max(seconds['steps'] + seconds['data'], 1e-9),
+      / max(run_times.of_steps(seconds), 1e-9),
       **self._times.percentiles(all_steps=True),
       **run_times.device_memory(self._devices),
     }

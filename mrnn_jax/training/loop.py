@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from mrnn_jax import models
+from mrnn_jax import models, stored_model
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import Vocabulary
@@ -47,6 +47,8 @@ def train(config: Config) -> None:
     progress = {}
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
+      stored_model.check_description(stored, config.workdir)
+      run_record.check_progress(progress, config.workdir)
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
         print(
@@ -192,6 +194,8 @@ class _Run:
       Stopped: on request; the step that was reached is saved.
     """
     config, clock = self.config, self.clock
+    # What only validation changes; here the device is not waited for.
+    scale = float(state.learning_rate_scale)
     state, statistics = (
       parallel.replicate(tree, self.devices, everywhere=True)
       for tree in (state, self.carried['statistics'])
@@ -225,6 +229,7 @@ class _Run:
           with clock.during('validation'):
             perplexity = self.validate(state, statistics, stop)
           factor = plateau.update(step, perplexity)
+          scale *= factor
           state = state.replace(
             learning_rate_scale=state.learning_rate_scale * factor
           )
@@ -249,7 +254,7 @@ class _Run:
         if pending is not None:
           log.step(*pending)
         step += 1
-        pending = (step, metrics, float(self.schedule(step - 1)))
+        pending = (step, metrics, scale * float(self.schedule(step - 1)))
     except stopping.Stopped:
       if pending is not None:
         # A cost that is not finite must not be saved.

@@ -12,7 +12,7 @@ from mrnn_jax import stored_model
 from mrnn_jax.config import FIELDS, Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime import json_forms, parallel
 from mrnn_jax.runtime.errors import InputError
 
 # Training images that every model takes along to estimate P(w) with.
@@ -88,6 +88,25 @@ def norm_features(split: datasets.CaptionSplit, seed: int) -> np.ndarray:
   return split.features[drawn]
 
 
+def check_progress(progress: Mapping[str, Any], workdir: str) -> None:
+  """Raise InputError where a checkpoint's progress is not what is read of it.
+
+  What came later may be missing.
+  """
+  form = {
+    'best_perplexity?': json_forms.NUMBER,
+    'best_step?': int,
+    'evaluations_since_best?': int,
+    'finished': str,
+    'validated_step?': int,
+  }
+  if wrong := json_forms.misfit(progress, form):
+    raise InputError(
+      f'the progress of the run in {workdir} {wrong}: its latest checkpoint is '
+      'damaged; delete it to go on from the one before.'
+    )
+
+
 def check_description(
   stored: Mapping[str, Any], wanted: Mapping[str, Any], workdir: str
 ) -> None:
@@ -109,9 +128,9 @@ def check_description(
   ]
   if stored['dataset'] != wanted['dataset']:
     different += [
-      f'{name} of the dataset is {wanted["dataset"][name]}, there {value}'
+      f'{name} of the dataset is {wanted["dataset"].get(name)}, there {value}'
       for name, value in stored['dataset'].items()
-      if wanted['dataset'][name] != value
+      if wanted['dataset'].get(name) != value
     ]
   if different:
     raise InputError(

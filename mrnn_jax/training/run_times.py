@@ -1,9 +1,8 @@
 """Where the time of a training run goes, while it runs and at its end."""
 
 import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-import json
 import threading
 import time
 from typing import Any
@@ -12,7 +11,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mrnn_jax.runtime import files, progress
+from mrnn_jax.runtime import files, json_files, progress
 
 SUMMARY_FILE = 'summary.json'
 # What a run does, and how a line says it.
@@ -84,6 +83,11 @@ class Clock:
   def total(self) -> float:
     """Return the seconds since the beginning."""
     return time.monotonic() - self._begin
+
+
+def of_steps(seconds: Mapping[str, float]) -> float:
+  """Return the seconds of steps and their batches, of ``Clock.seconds``."""
+  return seconds['steps'] + seconds['data']
 
 
 class StepTimes:
@@ -201,7 +205,7 @@ def write_summary(
   entries = []
   if start and path.exists():
     with contextlib.suppress(ValueError):  # Damaged: it holds nothing needed.
-      entries = json.loads(path.read_text())
+      entries = json_files.parse(path.read_text())
   if not isinstance(entries, list):
     entries = []
   files.write_json(path, [*entries, entry])

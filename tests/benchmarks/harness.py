@@ -12,6 +12,10 @@ from typing import Any
 from tests.benchmarks.work import Remote, Task, Turn, look_up
 
 
+class DisagreementError(Exception):
+  """Both answers differ by more than rounding; says how far."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
   """What the command line says.
@@ -44,7 +48,8 @@ class Comparison:
     floor: the least ratio of rates that is wanted; 0: none.
     share_floor: the least share of the product's rate that is wanted.
     whole: the amount of the whole work, where theirs does a part of it.
-    check: 'module:function' that says of both answers how they agree.
+    check: 'module:function' that says of both answers how they agree, or
+      raises ``DisagreementError``.
   """
 
   name: str
@@ -90,11 +95,19 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """A comparison that was made."""
+  """A comparison that was made.
+
+  Attributes:
+    comparison: what.
+    sides: ours, and theirs if there is one.
+    agreement: what the check said of both answers.
+    agrees: whether they are the same but for rounding.
+  """
 
   comparison: Comparison
   sides: Sequence[Side]
   agreement: str
+  agrees: bool = True
 
   @property
   def ratios(self) -> list[float]:
@@ -124,6 +137,7 @@ class Result:
       'best_ratio': max(ratios, default=None),
       'median_ratio': statistics.median(ratios) if ratios else None,
       'agreement': self.agreement,
+      'agrees': self.agrees,
       'whole': self.comparison.whole,
       'whole_seconds': self.whole_seconds,
       'sides': [side.as_json() for side in self.sides],
@@ -157,10 +171,15 @@ def compare(
   finally:
     for one in benches.values():
       one.close()
-  agreement = ''
+  agreement, agrees = '', True
   if comparison.check and len(tasks) == 2:
     check = look_up(comparison.check)
-    agreement = check(*(end['answer'] for end in ends.values()))
+    try:
+      agreement = check(*(end['answer'] for end in ends.values()))
+    except (
+      DisagreementError
+    ) as error:  # What was measured is told all the same.
+      agreement, agrees = str(error), False
   sides = [
     Side(
       name,
@@ -171,7 +190,7 @@ def compare(
     )
     for name in tasks
   ]
-  return Result(comparison, sides, agreement)
+  return Result(comparison, sides, agreement, agrees)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Ranking: log P(sentence | image) of all sentences for all images."""
 
-from typing import Any
-
 import numpy as np
 
 from mrnn_jax import models
@@ -39,6 +37,10 @@ THEIRS = {
   'small': {'num_images': 2, 'sentences_at_a_time': 500},
   'full': {'num_images': 10, 'sentences_at_a_time': 500},
 }
+
+# By how much the sum of some ten words may differ, as a share of it and in
+# nats: float32 has 24 bits, bfloat16 8, and a few are lost by adding.
+_EXACT, _ROUNDED = (2**-18, 5e-4), (2**-6, 0.1)
 
 
 def comparisons(options: harness.Options) -> list[harness.Comparison]:
@@ -144,18 +146,33 @@ class Ranking(work.Work):
       2.0 * pairs * weights.M * self.vocab_size,
     )
 
-  def answer(self) -> Any:
-    """Return [S, N] natural logarithms."""
-    return self._matrix
+  def answer(self) -> tuple[np.ndarray, bool]:
+    """Return [S, N] natural logarithms, and whether operands were rounded."""
+    return self._matrix, 'bfloat16' in self._ranker.tiling
 
 
-def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
-  """Say how far both matrices are from each other, where both have scores."""
-  rows = min(len(ours), len(theirs))
-  columns = min(ours.shape[1], theirs.shape[1])
-  ours, theirs = ours[:rows, :columns], theirs[:rows, :columns]
-  gap = np.abs(ours - theirs).max()
-  return (
-    f'largest difference {gap:.1e} of {theirs.size:,} log-probabilities, '
-    f'mean {theirs.mean():.1f}'
+def agreement(ours: tuple[np.ndarray, bool], theirs: np.ndarray) -> str:
+  """Say how far both matrices are from each other, where both have scores.
+
+  Args:
+    ours: [S, N], and whether operands were rounded to bfloat16.
+    theirs: [S', N'].
+
+  Raises:
+    harness.DisagreementError: a score is further off than the rounding of
+      products explains.
+  """
+  scores, rounded = ours
+  rows = min(len(scores), len(theirs))
+  columns = min(scores.shape[1], theirs.shape[1])
+  scores, theirs = scores[:rows, :columns], theirs[:rows, :columns]
+  gaps = np.abs(scores - theirs)
+  said = (
+    f'largest difference {gaps.max():.1e} of {theirs.size:,} '
+    f'log-probabilities, mean {theirs.mean():.1f}'
   )
+  relative, absolute = _ROUNDED if rounded else _EXACT
+  # Negated, so that no NaN passes.
+  if not (gaps <= absolute + relative * np.abs(theirs)).all():
+    raise harness.DisagreementError(said)
+  return said

@@ -85,6 +85,23 @@ def main() -> None:
 
     files.write_json(flags.FLAGS.json, results)
     print(f'all of it: {flags.FLAGS.json}')
+  refuse_disagreement(results)
+
+
+def refuse_disagreement(results: dict[str, Any]) -> None:
+  """Raise InputError where both sides did not get the same.
+
+  Args:
+    results: what ``run`` returns.
+  """
+  for suite in results['suites'].values():
+    for measured in suite['comparisons']:
+      if not measured['agrees']:
+        raise InputError(
+          f'{measured["name"]}: the two sides differ by more than rounding '
+          f'allows ({measured["agreement"]}): one of them is wrong, and what '
+          'was measured means nothing.'
+        )
 
 
 def run(

@@ -41,7 +41,8 @@ def format_result(result: Result) -> str:
   lines += _align(rows)
   lines += _verdicts(result)
   if result.agreement:
-    lines.append(f'  results: {result.agreement}')
+    same = 'results' if result.agrees else 'results are NOT the same'
+    lines.append(f'  {same}: {result.agreement}')
   return '\n'.join(lines)
 
 

@@ -14,6 +14,8 @@ from mrnn_jax.runtime import checkpoint
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 
 @pytest.fixture(scope='module')
 def workdir(tiny_data_dir, tmp_path_factory):
@@ -25,7 +27,6 @@ def workdir(tiny_data_dir, tmp_path_factory):
     beam_size=4,
     no_repeat_ngram=2,
     nbest=2,
-    num_epochs=1.0,
   )
   here = pathlib.Path.cwd()
   os.chdir(folder)

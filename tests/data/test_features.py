@@ -72,7 +72,7 @@ def test_repeated_ids(tmp_path):
     ({'ids': IDS, 'features': values(np.int32)}, 'are int32'),
     ({'ids': IDS, 'features': values()[0]}, r'shape \(4,\)'),
     ({'ids': [0.1, 0.2, 0.3], 'features': values()}, 'no list of names'),
-    ({'ids': IDS, 'features': np.array([None] * 3)}, 'broken or not'),
+    ({'ids': IDS, 'features': np.array([None] * 3)}, 'Python objects'),
   ],
 )
 def test_unfit_npz(tmp_path, arrays, message):

@@ -1,4 +1,6 @@
+import functools
 import itertools
+import types
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ import pytest
 
 from mrnn_jax.data import datasets
 from mrnn_jax.data import input_pipeline as ip
-from mrnn_jax.data.vocabulary import PAD, START
+from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.runtime.errors import InputError
 
 
@@ -86,6 +88,144 @@ def test_features_are_the_same_uncached(vocab, record_maker):
   features = cached.features.all()
   np.testing.assert_allclose(statistics['mean'], features.mean(0), atol=1e-5)
   np.testing.assert_allclose(statistics['std'], features.std(0), atol=1e-5)
+
+
+# Shortest first: captions 1, 3, 4, 2, 0, and an empty place before them.
+LENGTHS = np.asarray([5, 1, 4, 2, 3])
+ROWS = [[-1, 0], [1, 2], [3, 4]]
+
+
+def test_rows_by_hand():
+  assert ip.fill_rows(LENGTHS, 2, None).tolist() == ROWS
+  # Every other column runs backwards.
+  assert ip.fill_rows(LENGTHS, 3, None).tolist() == [[-1, 4, 2], [1, 3, 0]]
+  assert ip.fill_rows(LENGTHS[:4], 4, None).tolist() == [[1, 3, 2, 0]]
+  # No two are of equal length: there is nothing to shuffle.
+  rng = np.random.default_rng(0)
+  assert ip.fill_rows(LENGTHS, 2, rng).tolist() == ROWS
+  equal = np.full(9, 3)
+  assert ip.fill_rows(equal, 1, None).ravel().tolist() == list(range(9))
+  shuffled = ip.fill_rows(equal, 1, rng).ravel().tolist()
+  assert sorted(shuffled) == list(range(9)) != shuffled
+
+
+def as_lists(plan):
+  return [(length, rows.tolist()) for length, rows in plan]
+
+
+def test_plan_by_hand():
+  # Each of the rows is 5 long.
+  plan = functools.partial(ip.plan_batches, LENGTHS)
+  assert as_lists(plan([5], 4, 2, None)) == [(5, ROWS[:2]), (5, ROWS[2:])]
+  # What fills no batch moves up, and goes before what is there.
+  assert as_lists(plan([5, 9], 4, 2, None)) == [(5, ROWS[:2]), (9, ROWS[2:])]
+  assert as_lists(plan([4, 5], 4, 2, None)) == [(5, ROWS[:2]), (5, ROWS[2:])]
+  assert as_lists(plan([5], 1, 2, None)) == [(5, [row]) for row in ROWS]
+  # One a row: 1 and 2 fill a batch of 3, 3 and 4 one of 4.
+  assert as_lists(plan([3, 5], 2, 1, None)) == [
+    (3, [[1], [3]]),
+    (5, [[4], [2]]),
+    (5, [[0]]),
+  ]
+
+
+def test_a_plan_is_shuffled_within_buckets_and_as_a_whole():
+  orders, pairs = set(), set()
+  for seed in range(9):
+    plan = ip.plan_batches(LENGTHS, [3, 5], 2, 1, np.random.default_rng(seed))
+    orders.add(tuple(length for length, _ in plan))
+    pairs.update(tuple(sorted(rows.ravel())) for _, rows in plan)
+    numbers = np.concatenate([rows for _, rows in plan]).ravel()
+    assert sorted(numbers) == [0, 1, 2, 3, 4]
+  assert orders == {(3, 5, 5), (5, 3, 5), (5, 5, 3)}
+  # No two of these captions are of equal length, and still any of the three of
+  # at most 3 words may be together.
+  assert {(1, 3), (1, 4), (3, 4)} < pairs
+
+
+def test_a_batch_by_hand(vocab):
+  records = [
+    {'image_id': 'x', 'feature': np.ones(2), 'captions': ['a dog', 'zebra']},
+    {'image_id': 'y', 'feature': np.full(2, 7.0), 'captions': ['cat']},
+  ]
+  split = datasets.make_split('train', records, vocab)
+  a, dog, cat = vocab.encode(['a', 'dog', 'cat'])
+  rows = np.asarray([[-1, 0], [2, 1]])
+  batch = ip.fill_batch(split, 5, rows, 3)
+  nothing = [PAD] * 5
+  assert batch['tokens'].tolist() == [
+    [START, a, dog, PAD, PAD],
+    [START, cat, START, UNK, PAD],
+    nothing,
+  ]
+  assert batch['targets'].tolist() == [
+    [a, dog, END, PAD, PAD],
+    [cat, END, UNK, END, PAD],
+    nothing,
+  ]
+  # The captions that are there come first.
+  assert batch['captions'].tolist() == [[0, -1], [2, 1], [-1, -1]]
+  assert batch['features'].tolist() == [
+    [[1, 1], [0, 0]],
+    [[7, 7], [1, 1]],
+    [[0, 0], [0, 0]],
+  ]
+  assert batch['tokens'].dtype == batch['targets'].dtype == np.int32
+
+
+def split_of(lengths):
+  return types.SimpleNamespace(lengths=lengths, owner=np.zeros(len(lengths)))
+
+
+@pytest.mark.parametrize(
+  ('batch_size', 'row_multiple', 'steps', 'num_rows', 'padding'),
+  [
+    (4, 1, 2, 2, 1 - 15 / 20),  # Two rows, and one.
+    (1, 1, 3, 1, 0),
+    (6, 4, 1, 4, 0),  # Rows that make up the multiple are not counted.
+    (99, 1, 1, 3, 0),  # No more than there are.
+  ],
+)
+def test_what_a_plan_says_of_itself(
+  batch_size, row_multiple, steps, num_rows, padding
+):
+  batches = ip.TrainingBatches(
+    split_of(LENGTHS), batch_size, 2, 4, 0, row_multiple
+  )
+  assert batches.buckets == [5]
+  assert batches.steps_per_epoch == steps
+  assert batches.words_per_batch == 15 / steps
+  assert batches.num_rows == num_rows
+  assert batches.padding == pytest.approx(padding)
+
+
+def test_rows_of_different_lengths_have_their_buckets():
+  batches = ip.TrainingBatches(split_of(np.asarray([9, 2, 3])), 1, 1, 2, 0)
+  assert batches.buckets == [3, 9]
+  # Batches of one row: 3, 3 and 9 positions for 14 words.
+  assert batches.padding == pytest.approx(1 - 14 / 15)
+  assert batches.words_per_batch == pytest.approx(14 / 3)
+
+
+@pytest.mark.parametrize(('batch_size', 'row_multiple'), [(7, 1), (7, 4)])
+def test_evaluation_reads_every_caption_once(split, batch_size, row_multiple):
+  batches = list(ip.evaluation_batches(split, batch_size, row_multiple))
+  rows = -(-batch_size // row_multiple) * row_multiple
+  seen = []
+  for batch in batches:
+    assert batch['tokens'].shape[0] == rows
+    for caption, ids, feature in read_back(batch):
+      seen.append(caption)
+      assert ids == split.caption_tokens(caption).tolist()
+      np.testing.assert_array_equal(
+        feature, split.features[split.owner[caption]]
+      )
+  assert sorted(seen) == list(range(len(split.owner)))
+  # No batch but the last is short, and there are few shapes.
+  full = [(batch['captions'] >= 0).sum() == batch_size for batch in batches]
+  assert all(full[:-1])
+  shapes = {batch['tokens'].shape for batch in batches}
+  assert len(shapes) == min(4, len(set(split.lengths)))
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 4))

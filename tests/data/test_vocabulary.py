@@ -3,7 +3,14 @@ from hypothesis import strategies as st
 import pytest
 
 from mrnn_jax.data import vocabulary
-from mrnn_jax.data.vocabulary import END, START, UNK, Vocabulary, tokenize
+from mrnn_jax.data.vocabulary import (
+  END,
+  PAD,
+  START,
+  UNK,
+  Vocabulary,
+  tokenize,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +56,19 @@ def test_most_frequent_first_ties_alphabetical():
   assert len(Vocabulary.from_counts(counts, 1)) == 9
 
 
+def test_special_words_have_the_ids_that_stored_models_know():
+  assert (PAD, START, END, UNK) == (0, 1, 2, 3)
+  names = ('##PAD##', '##START##', '##END##', '##UNK##')
+  assert names == vocabulary.SPECIAL_WORDS
+  assert Vocabulary.from_counts({'a': 1}, 1).words == (*names, 'a')
+
+
 def test_encode_and_decode():
   words = Vocabulary.from_counts({'dog': 2, 'a': 3}, 1)
   ids = words.encode_caption('A dog barks.')
   assert ids == [START, 4, 5, UNK, END]
   assert words.decode([*ids, 4]) == 'a dog ##UNK##'
+  assert words.decode([PAD, 4, PAD, 5]) == 'a dog'
 
 
 def test_a_vocabulary_is_what_it_says():

@@ -94,7 +94,7 @@ def test_own_data_with_one_command(capsys, tmp_path):
   assert code == 0, err
   assert 'WARNING' not in err
   assert out.startswith('Captions in the format csv.\nmy_photos ')
-  assert '2 validation images and 5 test images were cut from train' in out
+  assert '2 validation images and 5 test images were drawn from train' in out
   assert '--flagfile=flickr8k.flags --dataset=my_photos' in out
   builder = tfds.builder(
     'caption_features/my_photos', data_dir=str(tmp_path / 'data')

@@ -1,15 +1,16 @@
 """The dataset is there as a whole or not at all."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import checks, records
+from data_prep import checks, inspect, records
 from data_prep.writing import content as content_lib
 from data_prep.writing import dataset
-from mrnn_jax.data import feature_files
+from mrnn_jax.data import datasets, feature_files
 from mrnn_jax.runtime import errors
 
 
@@ -141,6 +142,57 @@ def test_what_a_killed_build_left_is_removed(tmp_path):
   (left / 'half').write_text('')
   assert dataset.is_there(tmp_path, 'custom', made.fingerprint, overwrite=False)
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
+
+
+@pytest.mark.parametrize(
+  'left', ['1.0.0.incomplete-12345678', '1.0.0.replaced', '1.0.0.old', 'a.b.c']
+)
+def test_what_lies_beside_a_dataset_is_none(tmp_path, left):
+  path = dataset.write(content(), tmp_path)
+  beside = path.parent / left
+  shutil.copytree(path, beside)
+  metadata = json.loads((beside / 'metadata.json').read_text())
+  metadata['fingerprint'] = 'old'
+  (beside / 'metadata.json').write_text(json.dumps(metadata))
+  for spoil in (lambda: None, (beside / 'dataset_info.json').unlink):
+    spoil()
+    opened = datasets.open_dataset('custom', str(tmp_path))
+    assert opened.path == path
+    assert opened.fingerprint == content().fingerprint
+    assert inspect.find(str(tmp_path)) == path
+  shutil.rmtree(path)
+  with pytest.raises(errors.InputError, match='there is no dataset "custom"'):
+    datasets.open_dataset('custom', str(tmp_path))
+
+
+def test_versions_are_compared_by_number(tmp_path):
+  path = dataset.write(content(), tmp_path)
+  for name in ('1.9.0', '1.10.0', '1.2.11'):
+    shutil.copytree(path, path.with_name(name))
+  assert datasets.open_dataset('custom', str(tmp_path)).path.name == '1.10.0'
+  assert inspect.find(str(tmp_path)).name == '1.10.0'
+
+
+@pytest.mark.parametrize(
+  ('name', 'text', 'message'),
+  [
+    ('metadata.json', '[]', 'metadata.json is no JSON object'),
+    ('metadata.json', '{}', 'tell fingerprint, feature_size, encoder, word'),
+    ('metadata.json', '[' * 5000, 'nested too deeply'),
+    ('dataset_info.json', '{"splits": 3}', 'cannot be opened'),
+    ('dataset_info.json', '\xff', 'cannot be opened'),
+    ('features.json', '[]', 'cannot be opened'),
+  ],
+)
+def test_a_damaged_dataset_is_told_by_one_sentence(
+  tmp_path, name, text, message
+):
+  path = dataset.write(content(), tmp_path)
+  (path / name).write_bytes(text.encode('latin-1'))
+  with pytest.raises(errors.InputError, match=message) as error:
+    datasets.open_dataset('custom', str(tmp_path))
+  assert '\n' not in str(error.value)
+  assert '--dataset=custom --overwrite' in str(error.value)
 
 
 def test_names_from_data_stay_names(tmp_path):

@@ -272,3 +272,16 @@ def test_help_and_imports():
   assert result.stdout.startswith('[]\n')
   for text in ('Photos:', '--resize=squash', '--weights', 'center_crop:'):
     assert text in result.stdout
+
+
+def test_photos_of_one_name_are_refused_before_anything_is_done(
+  tmp_path, folder, capsys
+):
+  (folder / 'a').mkdir()
+  for name in ('a/01.png', 'a/02.png', 'a/02.JPG'):
+    (folder / name).write_bytes(b'')
+  assert run(folder, tmp_path / 'f.npz') == 1
+  assert 'error: a/02.JPG and a/02.png are one name' in capsys.readouterr().err
+  (folder / 'a' / '02.JPG').unlink()
+  # In another folder it is another photo.
+  assert run(folder, tmp_path / 'f.npz') == 0

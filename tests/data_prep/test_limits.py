@@ -17,7 +17,7 @@ import scipy.io
 from data_prep.readers import READERS, object_arrays, raw_files
 from mrnn_jax.data import feature_files
 from mrnn_jax.encoders import photos, weights
-from mrnn_jax.runtime import bounded_files, errors, json_files
+from mrnn_jax.runtime import bounded_files, errors, json_files, picture_files
 
 
 def read(reader, path):
@@ -86,7 +86,7 @@ def test_lines_of_many_megabytes(tmp_path, reader, megabytes):
 
 def test_a_list_of_photos_is_no_film(tmp_path, monkeypatch):
   monkeypatch.setattr(photos, '_MAX_LIST_BYTES', 1000)
-  monkeypatch.setattr(photos, 'MAX_BYTES', 1000)
+  monkeypatch.setattr(picture_files, 'MAX_BYTES', 1000)
   for name in ('list.txt', 'photo.jpg'):
     (tmp_path / name).write_bytes(b'x' * 1001)
   message = refused(photos.find_all, str(tmp_path / 'list.txt'))

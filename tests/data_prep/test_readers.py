@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 import pytest
 
 from data_prep.readers import READERS, flickr, iaprtc12, raw_files
-from mrnn_jax.data import image_names
 from mrnn_jax.runtime import errors
 
 ENG = """<DOC>
@@ -46,24 +45,6 @@ def iapr_dir(root, num_train=20):
   write(root / 'lists' / 'iaprtc12_train_list.txt', '\n'.join(train))
   write(root / 'lists' / 'iaprtc12_test_list.txt', '\n'.join(test))
   return root
-
-
-@pytest.mark.parametrize(
-  ('name', 'key'),
-  [
-    ('25.jpg', '25'),
-    ('25', '25'),
-    ('images/00/25.jpg', '00/25'),
-    ('00/25', '00/25'),
-    ('annotations/00/25.eng', '00/25'),
-    ('Flicker8k_Dataset/a_b.JPG', 'a_b'),
-    ('C:\\images\\a.png', 'a'),
-    ('2258277193_586949ec62.jpg.1', '2258277193_586949ec62.jpg.1'),
-    ('2258277193_586949ec62.jpg', '2258277193_586949ec62'),
-  ],
-)
-def test_image_key(name, key):
-  assert image_names.image_key(name) == key
 
 
 def test_flickr_files_are_found_and_ids_match_without_extension(tmp_path):

@@ -21,6 +21,7 @@ from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.decoding import batches
 from mrnn_jax.decoding.batches import decode_in_batches
 from mrnn_jax.decoding.options import METHODS, DecodeOptions
+from mrnn_jax.decoding.search import Decoded
 from mrnn_jax.runtime.errors import InputError
 
 
@@ -113,6 +114,127 @@ def test_log_prob_is_that_of_the_teacher_forced_model(number, method):
   scores = result.scores
   if method == 'beam':
     assert (scores[:, :-1] >= scores[:, 1:]).all()
+
+
+def fake_captions(batch_size, options, nan_rows=()):
+  """A ``decode_fn`` whose captions tell what a row was given."""
+  calls = []
+
+  def decode_fn(images, prefix, prefix_lengths, max_words, row_ids):
+    calls.append((images, prefix, prefix_lengths, max_words, row_ids))
+    K, W = options.num_returned, options.max_words
+    words = np.zeros((batch_size, K, W), np.int32)
+    words[:, 0, 0] = row_ids
+    log_probs = np.repeat(-images[:, :1], K, axis=1)
+    for row in nan_rows:
+      # In the last of its hypotheses alone.
+      log_probs[row_ids == row, -1] = np.nan
+    lengths = np.repeat(max_words[:, None], K, axis=1)
+    return Decoded(
+      words, lengths, lengths + 1, log_probs, 2 * log_probs, lengths > 2
+    )
+
+  return decode_fn, calls
+
+
+def test_rows_are_put_into_batches_and_back():
+  options = DecodeOptions('beam', beam_size=2, num_best=2, max_words=4)
+  decode_fn, calls = fake_captions(2, options)
+  images = np.arange(10, 15, dtype=np.float32)[:, None] * [1, 100]
+  prefixes = [[5], [], [6, 7], [8], []]
+  done = []
+  result = decode_in_batches(
+    decode_fn,
+    images,
+    options,
+    prefixes,
+    [1, 3, 2, 4, 0],
+    batch_size=2,
+    progress_fn=lambda *x: done.append(x),
+  )
+  # Those of most words first; what fills up asks for no word.
+  assert [x[4].tolist() for x in calls] == [[3, 1], [2, 0], [4, 0]]
+  assert [x[3].tolist() for x in calls] == [[4, 3], [2, 1], [0, 0]]
+  assert [x[0][:, 1].tolist() for x in calls] == [
+    [1300, 1100],
+    [1200, 1000],
+    [1400, 0],
+  ]
+  assert [x[1].tolist() for x in calls] == [
+    [[8, PAD], [PAD, PAD]],
+    [[6, 7], [5, PAD]],
+    [[PAD, PAD], [0, 0]],
+  ]
+  assert [x[2].tolist() for x in calls] == [[1, 0], [2, 1], [0, 0]]
+  assert done == [(2, 5), (4, 5), (5, 5)]
+  # In the order in which they were asked for.
+  assert result.words[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+  assert result.lengths[:, 1].tolist() == [1, 3, 2, 4, 0]
+  assert result.num_targets[:, 0].tolist() == [2, 4, 3, 5, 1]
+  assert result.log_probs[:, 0].tolist() == [-10, -11, -12, -13, -14]
+  assert result.scores[:, 1].tolist() == [-20, -22, -24, -26, -28]
+  assert result.cut[:, 0].tolist() == [False, True, False, True, False]
+
+
+def test_without_more_said_all_rows_begin_anew_and_may_be_long():
+  options = DecodeOptions(max_words=4)
+  decode_fn, calls = fake_captions(100, options)
+  decode_in_batches(decode_fn, np.zeros((3, 1), np.float32), options)
+  [(_, prefix, prefix_lengths, max_words, row_ids)] = calls
+  assert prefix.shape == (100, 0)
+  assert not prefix_lengths.any()
+  assert max_words.tolist() == [4] * 3 + [0] * 97
+  assert row_ids[:3].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(('nan_rows', 'named'), [((2, 1), 1), ((4, 0), 0)])
+def test_nan_in_any_hypothesis_names_the_first_row(nan_rows, named):
+  options = DecodeOptions('beam', beam_size=3, num_best=3, max_words=4)
+  decode_fn, _ = fake_captions(5, options, nan_rows)
+  with pytest.raises(InputError, match=rf'\(NaN\) for row {named};'):
+    decode_in_batches(
+      decode_fn, np.zeros((5, 1), np.float32), options, batch_size=5
+    )
+
+
+def test_what_does_not_belong_together_is_a_fault():
+  images, options = np.zeros((2, 1), np.float32), DecodeOptions(max_words=4)
+  for arguments in ({'prefixes': [[]]}, {'max_words': [1, 1, 1]}):
+    with pytest.raises(ValueError, match='2 images'):
+      decode_in_batches(None, images, options, **arguments)
+
+
+@pytest.mark.parametrize(
+  ('num_rows', 'batch_size', 'expected'),
+  [
+    (0, 10, 10),
+    (1, 10, 10),
+    (10, 10, 10),
+    (11, 10, 20),
+    (80, 10, 80),
+    (81, 10, 50),  # Two calls of five batches.
+    (161, 10, 60),  # Three calls for 17.
+  ],
+)
+def test_rows_of_a_call_are_few_even_batches(num_rows, batch_size, expected):
+  assert batches.rows_per_call(num_rows, batch_size) == expected
+
+
+@pytest.mark.parametrize(
+  ('beam_size', 'batch_size', 'platform', 'expected'),
+  [
+    (1, 200, 'cpu', 128),
+    (3, 200, 'cpu', 42),
+    (3, 20, 'cpu', 20),
+    (200, 20, 'cpu', 1),
+    (3, 200, 'gpu', 200),
+  ],
+)
+def test_slots_keep_to_the_cache_of_a_cpu(
+  beam_size, batch_size, platform, expected
+):
+  options = DecodeOptions('beam', beam_size=beam_size)
+  assert batches.num_slots(options, batch_size, platform) == expected
 
 
 def test_no_rows():

@@ -1,4 +1,3 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from table_model import (
@@ -6,6 +5,7 @@ from table_model import (
   captions,
   greedy_by_hand,
   next_log_probs,
+  quick_jit,
   random_images,
   random_table,
   run,
@@ -14,6 +14,8 @@ from table_model import (
 from mrnn_jax.data.vocabulary import END
 from mrnn_jax.decoding.hypotheses import nucleus
 from mrnn_jax.decoding.options import DecodeOptions
+
+quick_nucleus = quick_jit(nucleus)
 
 
 def first_words(table, image, num_samples, **kwargs):
@@ -76,6 +78,21 @@ def test_sharp_sampling_is_greedy(kwargs):
       np.testing.assert_allclose(found[1], log_prob, rtol=1e-5)
 
 
+def test_unlikely_words_are_no_danger_at_any_temperature():
+  # The likeliest of so many has a log-probability below -3.4: divided by such
+  # a temperature it would be no number of 32 bits.
+  table, images = random_table(100, 8, scale=0.2), 0.1 * random_images(5, 100)
+  options = DecodeOptions(
+    'sample', num_samples=2, max_words=3, temperature=1e-38
+  )
+  result = run(table, images, options)
+  for row in range(5):
+    words, log_prob, _ = greedy_by_hand(table, images[row], (), 3)
+    assert log_prob < 3 * -3.4
+    for found in captions(result, row):
+      assert found[0] == words
+
+
 def test_samples_are_the_same_however_many_are_drawn():
   table, images = random_table(9, 10, scale=1.0), random_images(11, 9)
   few, many = (
@@ -87,18 +104,28 @@ def test_samples_are_the_same_however_many_are_drawn():
   assert len(rows) > 20  # Neither rows nor samples share their draws.
 
 
+def test_nucleus_is_the_fewest_words_that_have_the_mass():
+  # 1/2, 1/4, 1/8 and 1/8 exactly.
+  logits = np.log(np.array([[4, 2, 1, 1], [1, 1, 4, 2]], np.float32))
+  kept = np.asarray(quick_nucleus(logits, 0.75)) > -np.inf
+  assert kept.tolist() == [
+    [True, True, False, False],
+    [False, False, True, True],
+  ]
+
+
 def test_nucleus():
   probs = np.array([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.4, 0.1]])
-  logits = jnp.asarray(np.log(probs) + 3, jnp.float32)
+  logits = (np.log(probs) + 3).astype(np.float32)
   for top_p, expected in (
     (0.39, [[1], [2]]),
     (0.69, [[1, 3], [0, 1, 2]]),
     (0.71, [[1, 2, 3], [0, 1, 2]]),
     (0.95, [[0, 1, 2, 3], [0, 1, 2, 3]]),
   ):
-    kept = nucleus(logits, top_p)
+    kept = np.asarray(quick_nucleus(logits, top_p))
     for row in range(2):
       assert np.flatnonzero(kept[row] > -np.inf).tolist() == expected[row]
       np.testing.assert_array_equal(
-        kept[row][kept[row] > -jnp.inf], logits[row][kept[row] > -jnp.inf]
+        kept[row][kept[row] > -np.inf], logits[row][kept[row] > -np.inf]
       )

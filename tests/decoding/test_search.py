@@ -114,8 +114,11 @@ def test_no_early_stop_while_a_longer_caption_can_still_win():
 
 
 def test_no_step_after_all_are_settled():
-  # ##END## comes after A, and A after ##START##, with certainty.
-  table = np.full((7, 7, 7), -50.0, np.float32)
+  # ##END## comes after A, and A after ##START##, with certainty; the other
+  # hypotheses go on, and no two are equally unlikely.
+  rng = np.random.default_rng(0)
+  table = rng.uniform(-60, -50, (7, 7, 7)).astype(np.float32)
+  table[..., END] = -90
   table[:, START, A] = table[:, A, END] = 0
   steps = []
 

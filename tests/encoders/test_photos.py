@@ -281,3 +281,19 @@ def test_find_all_names_what_is_wrong(tmp_path):
   ):
     with pytest.raises(InputError, match=message):
       photos.find_all(str(tmp_path / name))
+
+
+def test_two_folders_with_a_photo_of_one_name(tmp_path):
+  for name in ('cats/1.jpg', 'dogs/1.jpg', 'dogs/2.jpg'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b'')
+  with pytest.raises(
+    InputError,
+    match="cats/1.jpg and .*dogs/1.jpg would both be called '1.jpg': name the",
+  ):
+    photos.find_all(f'{tmp_path}/cats,{tmp_path}/dogs')
+  assert [x.id for x in photos.find_all(str(tmp_path))] == [
+    'cats/1.jpg',
+    'dogs/1.jpg',
+    'dogs/2.jpg',
+  ]

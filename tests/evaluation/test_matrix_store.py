@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from small_matrix import FEATURES, SENTENCES, FakeRanker, expected, store
@@ -55,6 +57,39 @@ def test_other_images_begin_anew(tmp_path, ranker):
   store(tmp_path, ranker).matrix('m', FEATURES)
   other = store(tmp_path, ranker).matrix('m', FEATURES[1:])
   np.testing.assert_array_equal(other, expected(FEATURES[1:]))
+
+
+@pytest.mark.parametrize(
+  ('name', 'content'),
+  [
+    ('m.npy', b''),
+    ('m.npy', b'\x93NUMPY'),
+    ('m.npy', None),
+    ('m.json', b'[]'),
+    ('m.json', b'[' * 5000),
+    ('m.json', b'{"key": 3}'),
+    ('m.json', b'\xff'),
+  ],
+)
+def test_a_damaged_matrix_begins_anew(tmp_path, ranker, name, content):
+  store(tmp_path, ranker).matrix('m', FEATURES)
+  path = tmp_path / name
+  # None: its end is missing.
+  path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+  matrix = store(tmp_path, ranker).matrix('m', FEATURES)
+  np.testing.assert_array_equal(matrix, expected(FEATURES))
+  assert ranker.computed == 8
+
+
+@pytest.mark.parametrize(
+  'change', [{'images': 3}, {'images': [3]}, {'first_image': 'x'}]
+)
+def test_a_state_that_cannot_be_begins_anew(tmp_path, ranker, change):
+  store(tmp_path, ranker).matrix('m', FEATURES)
+  path = tmp_path / 'm.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+  matrix = store(tmp_path, ranker).matrix('m', FEATURES)
+  np.testing.assert_array_equal(matrix, expected(FEATURES))
 
 
 def test_a_state_without_its_matrix_begins_anew(tmp_path, ranker):

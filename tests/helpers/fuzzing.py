@@ -5,7 +5,9 @@ again: ``python tests/helpers/fuzzing.py KIND NUMBER FILE`` writes one.
 """
 
 from collections.abc import Callable
+import copy
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
@@ -110,6 +112,81 @@ def repack_matlab(data: bytes, rng: random.Random) -> bytes:
   inside = mutate(zlib.decompress(data[136 : 136 + size]), rng)
   packed = zlib.compress(inside)
   return data[:128] + struct.pack('<II', 15, len(packed)) + packed
+
+
+# Values that JSON may have where another one should be.
+_VALUES = (
+  *(
+    None,
+    True,
+    False,
+    0,
+    -1,
+    3,
+    2**31,
+    2**63,
+    10**400,
+    0.5,
+    -0.5,
+    1e308,
+    1e999,
+  ),
+  *(float('nan'), '', 'x', '\n', '\x1b[2J', '\ud800', 'a' * 2000, '/', '..'),
+  *([], {}, [[]], [{}], [1, 'x'], {'x': 1}, {'': None}),
+)
+
+
+def mutate_json(value: object, rng: random.Random) -> object:
+  """Return a damaged copy of JSON values: other ones, more, or fewer."""
+  value = json.loads(json.dumps(value))
+  for _ in range(rng.choice((1, 1, 1, 2, 5))):
+    # Every place has a chance, however deep it lies.
+    places: list[tuple] = []
+    _collect(value, places)
+    if not places:
+      return rng.choice(_VALUES)
+    inner, key = rng.choice(places)
+    way = rng.randrange(6)
+    if way == 0:
+      del inner[key]
+    elif way == 1 and isinstance(inner, dict):
+      inner[rng.choice(('x', '', '\n', 'a' * 500, '__class__'))] = inner.pop(
+        key
+      )
+    elif way == 2:
+      other, place = rng.choice(places)
+      if place in other if isinstance(other, dict) else place < len(other):
+        # Not a part of itself.
+        inner[key] = json.loads(json.dumps(other[place]))
+    else:
+      inner[key] = copy.deepcopy(rng.choice(_VALUES))
+  return value
+
+
+def _collect(value: object, places: list[tuple]) -> None:
+  if isinstance(value, dict | list):
+    keys = value if isinstance(value, dict) else range(min(len(value), 20))
+    for key in keys:
+      places.append((value, key))
+      _collect(value[key], places)
+
+
+def repack_json(data: bytes, rng: random.Random) -> bytes:
+  """Mutate the values of JSON, which stays JSON."""
+  return as_json(mutate_json(json.loads(data), rng))
+
+
+def repack_json_lines(data: bytes, rng: random.Random) -> bytes:
+  """Mutate the values of one line of JSON."""
+  lines = data.splitlines()
+  at = rng.randrange(len(lines))
+  lines[at] = repack_json(lines[at], rng)
+  return b'\n'.join(lines)
+
+
+def repack_gzip(data: bytes, rng: random.Random) -> bytes:
+  """Mutate what is packed; its checksum holds afterwards."""
+  return gzip.compress(mutate(gzip.decompress(data), rng), mtime=0)
 
 
 def make_input(name: str, kind: Kind, number: int) -> bytes:

@@ -22,7 +22,14 @@ class Job:
   """A run of several processes."""
 
   def __init__(
-    self, workdir, data_dir, num_processes, num_devices, others=(), **changes
+    self,
+    workdir,
+    data_dir,
+    num_processes,
+    num_devices,
+    others=(),
+    xla_flags='',
+    **changes,
   ):
     """Start it; the processes after the first get the flags ``others`` too."""
     with socket.socket() as s:
@@ -37,6 +44,7 @@ class Job:
       'PYTHONPATH': str(root),
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(num_devices),
+      'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {xla_flags}',
     }
     command = [sys.executable, '-m', 'mrnn_jax.main']
     command += tiny_run.flags(workdir, data_dir, **changes)

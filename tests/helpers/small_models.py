@@ -1,10 +1,15 @@
 """Small models of every kind that the registry has, for any test."""
 
+import functools
+import warnings
+
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
+from quick import jit as quick_jit
 
 from mrnn_jax import models
+from mrnn_jax.data.vocabulary import END, START, UNK
 from mrnn_jax.models import cells
 
 # Every model, and every option that changes what a model consists of.
@@ -30,6 +35,9 @@ def name_of(variant):
 
 
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=name_of)
+# All but those that are counted, which have no gradient and no products.
+TRAINED = [v for v in VARIANTS if not models.MODELS[v[0]].counted]
+trained_variants = pytest.mark.parametrize('variant', TRAINED, ids=name_of)
 seeing_variants = pytest.mark.parametrize(
   'variant',
   [v for v in VARIANTS if models.MODELS[v[0]].sees_images],
@@ -42,14 +50,53 @@ def make(variant, vocab_size=11, feature_size=7, seed=0, **options):
   name, kind = variant
   options = {**_SIZES, **kind, **options}
   model = models.create_model(name, vocab_size, feature_size, options)
-  variables = models.init_variables(model, jax.random.key(seed))
-  leaves, tree = jax.tree.flatten(variables)
-  keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-  leaves = [
-    x + 0.3 * jax.random.normal(k, x.shape)
-    for x, k in zip(leaves, keys, strict=True)
-  ]
-  variables = jax.tree.unflatten(tree, leaves)
+  # Only shapes: to draw them by JAX is to compile each of them.
+  shapes = jax.eval_shape(
+    functools.partial(models.init_variables, model), jax.random.key(0)
+  )
+  rng = np.random.default_rng(seed)
+  if model.counted:
+    return model, {'params': _counted(model, rng)}
+  variables = jax.tree.map(
+    lambda x: rng.normal(scale=0.6, size=x.shape).astype(x.dtype), shapes
+  )
   if 'statistics' in variables:
-    variables['statistics']['std'] = jnp.abs(variables['statistics']['std'])
+    std = variables['statistics']['std']
+    variables['statistics']['std'] = np.abs(1 + std / 2)
   return model, variables
+
+
+def _counted(model, rng):
+  """The tables of made-up captions."""
+  captions = [
+    [START, *rng.integers(UNK, model.vocab_size, rng.integers(2, 7)), END]
+    for _ in range(40)
+  ]
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # They are few.
+    return model.count(
+      np.concatenate(captions), np.cumsum([0, *map(len, captions)])
+    )
+
+
+# One program instead of one for each operation; other last bits.
+init = functools.partial(quick_jit, static_argnums=0)(models.init_variables)
+
+
+@functools.partial(quick_jit, static_argnames=('model', 'method'))
+def _apply(model, method, variables, args):
+  return model.apply(variables, *args, method=method)
+
+
+def apply(model, variables, *args, method=None):
+  """``model.apply``, compiled once for all tests instead of op by op."""
+  return jax.device_get(_apply(model, method, variables, args))
+
+
+@functools.partial(quick_jit, static_argnums=(0, 2))
+def _initial_carry(model, variables, num_rows):
+  return model.apply(variables, num_rows, method='initial_carry')
+
+
+def initial_carry(model, variables, num_rows):
+  return jax.device_get(_initial_carry(model, variables, num_rows))

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from quick import jit as quick_jit
 
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.decoding.batches import decode_in_batches
@@ -12,13 +13,6 @@ from mrnn_jax.decoding.search import search
 
 A, B, C = 4, 5, 6  # The words of the tiny vocabularies.
 NEVER = (PAD, START, UNK)
-
-# These tests spend their time on compiling.
-COMPILER_OPTIONS = {'xla_backend_optimization_level': 0}
-if jax.__version_info__ < (0, 11):
-  # Three times as quick; later ones have no such option.
-  COMPILER_OPTIONS['xla_cpu_use_fusion_emitters'] = False
-quick_jit = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
 
 def table_step_fn(table):

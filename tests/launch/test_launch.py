@@ -77,57 +77,156 @@ def test_flags_arrive(name):
     assert (config.task, config.shard) == ('score', 'auto')
 
 
+def fake(tmp_path, name, script):
+  """Put a script in the place of a program; return the environment for it."""
+  path = tmp_path / name
+  path.write_text(f'#!/bin/sh\ncd "{tmp_path}"\n{script}')
+  path.chmod(0o755)
+  return {
+    'PATH': f'{tmp_path}:/usr/bin:/bin',
+    'PYTHON': str(tmp_path / 'python'),
+    'PORT': '1',
+  }
+
+
 # The job and its exit code; what local.sh makes of them.
 @pytest.mark.parametrize(
   ('codes', 'expected'),
-  [((0, 0), 0), ((75, 75), 75), ((0, 75), 75), ((75, 1), 1), ((70, 75), 70)],
+  [((0, 0), 0), ((0, 1), 1), ((75, 1), 1), ((70, 75), 70)],
 )
 def test_local_ends_with_the_worst_code(tmp_path, codes, expected):
-  fake = tmp_path / 'python'
-  fake.write_text(
-    '#!/bin/sh\n'
+  environ = fake(
+    tmp_path,
+    'python',
     'for flag; do case $flag in\n'
     f'  --process_id=0) exit {codes[0]} ;;\n'
     f'  --process_id=1) exit {codes[1]} ;;\n'
-    'esac; done\n'
+    'esac; done\n',
   )
-  fake.chmod(0o755)
-  environ = {'PATH': '/usr/bin:/bin', 'PYTHON': str(fake), 'PORT': '1'}
   result = subprocess.run(['sh', LAUNCH / 'local.sh', '2'], env=environ)
   assert result.returncode == expected
 
 
-def test_local_passes_a_signal_on_and_waits(tmp_path):
-  fake = tmp_path / 'python'
-  # It takes a while to save.
-  fake.write_text(
-    '#!/bin/sh\n'
-    'trap "sleep 0.3; exit 75" TERM\n'
-    'echo ready\n'
-    'while :; do sleep 0.05; done\n'
+@pytest.mark.parametrize(
+  ('name', 'program', 'args', 'starts'),
+  [
+    ('local.sh', 'python', ['2'], 2),
+    ('tpu_vm.sh', 'gcloud', ['NAME', 'ZONE', '--task=train'], 1),
+  ],
+)
+@pytest.mark.parametrize(('first', 'code'), [(75, 0), (143, 1)])
+def test_what_is_stopped_by_itself_is_started_again(
+  tmp_path, name, program, args, starts, code, first
+):
+  environ = fake(
+    tmp_path,
+    program,
+    'echo x >> started\n'
+    f'[ "$(wc -l < started)" -gt {starts} ] || {{ sleep 0.2; exit {first}; }}\n'
+    f'exit {code}\n',
   )
-  fake.chmod(0o755)
-  environ = {'PATH': '/usr/bin:/bin', 'PYTHON': str(fake), 'PORT': '1'}
+  result = subprocess.run(
+    ['sh', LAUNCH / name, *args], env=environ, stderr=subprocess.PIPE, text=True
+  )
+  assert result.returncode == code
+  assert result.stderr.count('unfinished (exit 75): starting again') == 1
+  assert (tmp_path / 'started').read_text() == 'x\n' * 2 * starts
+
+
+def stopped_by_signal(command, environ, tmp_path, starts):
   with subprocess.Popen(
-    ['sh', LAUNCH / 'local.sh', '2'], env=environ, stdout=subprocess.PIPE
+    ['sh', *command], env=environ, stdout=subprocess.PIPE
   ) as process:
-    for _ in range(2):
+    for _ in range(starts):
       process.stdout.readline()
     process.terminate()
     assert process.wait(timeout=30) == 75
+  assert (tmp_path / 'saved').read_text() == 'x\n' * starts
+
+
+# It takes a while to save.
+SAVES = (
+  'trap "sleep 0.3; echo x >> saved; exit 75" TERM\n'
+  'echo ready\n'
+  'while :; do sleep 0.05; done\n'
+)
+
+
+def test_local_passes_a_signal_on_and_waits(tmp_path):
+  environ = fake(tmp_path, 'python', SAVES)
+  stopped_by_signal([LAUNCH / 'local.sh', '2'], environ, tmp_path, 2)
+
+
+def test_tpu_vm_passes_a_signal_on_to_the_hosts(tmp_path):
+  """What gcloud has begun on a host does not hear of a signal to gcloud."""
+  environ = fake(
+    tmp_path,
+    'gcloud',
+    'case "$*" in *"pkill -TERM -f \'mrnn_jax[.]main\'"*)\n'
+    '  kill -TERM "$(cat pid)"; exit ;;\n'
+    'esac\n'
+    f'echo $$ > pid\n{SAVES}',
+  )
+  command = [LAUNCH / 'tpu_vm.sh', 'NAME', 'ZONE', '--task=train']
+  stopped_by_signal(command, environ, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+  ('visible', 'expected'),
+  [
+    (None, ['0', '1']),
+    ('4,5', ['4', '5']),
+    ('7,GPU-1a,3', ['7', 'GPU-1a']),
+    ('', ['', '']),
+    ('-1', ['-1', '-1']),
+  ],
+)
+def test_local_gives_each_process_a_gpu(tmp_path, visible, expected):
+  environ = fake(
+    tmp_path,
+    'python',
+    'echo "$CUDA_VISIBLE_DEVICES" > "$(echo "$*" | sed s/.*process_id=//)"\n',
+  )
+  if visible is not None:
+    environ['CUDA_VISIBLE_DEVICES'] = visible
+  subprocess.run(['sh', LAUNCH / 'local.sh', '2'], env=environ, check=True)
+  given = [(tmp_path / name).read_text().strip() for name in '01']
+  assert given == expected
+  printed = subprocess.run(
+    ['sh', LAUNCH / 'local.sh', '--dry_run', '2'],
+    env=environ,
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout.splitlines()
+  assert [line.split()[0] for line in printed[:2]] == [
+    f'CUDA_VISIBLE_DEVICES={gpu}' for gpu in expected
+  ]
+
+
+def test_local_wants_a_gpu_for_each_process(tmp_path):
+  environ = fake(tmp_path, 'python', 'touch started\n')
+  result = subprocess.run(
+    ['sh', LAUNCH / 'local.sh', '3'],
+    env={**environ, 'CUDA_VISIBLE_DEVICES': '4,5'},
+    capture_output=True,
+    text=True,
+  )
+  assert result.returncode == 2
+  assert '3 processes want a GPU each' in result.stderr
+  assert 'CUDA_VISIBLE_DEVICES=4,5 names 2' in result.stderr
+  assert not (tmp_path / 'started').exists()
 
 
 def test_local_keeps_a_signal_that_comes_before_all_are_started(tmp_path):
-  fake = tmp_path / 'python'
   # The first one has the signal sent while the others are being started.
-  fake.write_text(
-    '#!/bin/sh\n'
+  environ = fake(
+    tmp_path,
+    'python',
     'trap "exit 75" TERM\n'
     'case "$*" in *process_id=0*) kill -TERM "$PPID";; esac\n'
-    'for _ in $(seq 200); do sleep 0.05; done\n'
+    'for _ in $(seq 200); do sleep 0.05; done\n',
   )
-  fake.chmod(0o755)
-  environ = {'PATH': '/usr/bin:/bin', 'PYTHON': str(fake), 'PORT': '1'}
   result = subprocess.run(
     ['sh', LAUNCH / 'local.sh', '30'], env=environ, timeout=30
   )

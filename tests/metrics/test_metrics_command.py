@@ -1,11 +1,11 @@
 import json
+import math
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from mrnn_jax import metrics
 from mrnn_jax.metrics import __main__ as command
 
 HYPOTHESES = [
@@ -32,12 +32,32 @@ def files(tmp_path):
   return hypotheses, references
 
 
-def _expected(training_captions=None):
-  return metrics.measure_captions(
-    {'x.jpg': 'A dog runs', '7': 'People walk by'},
-    {x['image_id']: x['captions'] for x in REFERENCES},
-    training_captions,
-  )
+def _expected(copied=None):
+  """The measures of these files, worked out by hand."""
+  # 'a dog runs': a, dog; 'a dog' is as near in length as the other, and
+  # shorter.  'people walk by': people, walk.
+  precisions = [4 / 6, 2 / 4, 0, 0]
+  # Longest common subsequences of 2 words: p 2/3, and r 2/2 and 2/3.
+  rouge_l = (2.44 * 2 / 3 / (1 + 1.44 * 2 / 3) + 2 / 3) / 2
+  # Each word is of one image only, so that all weigh the same; a word more or
+  # less than the reference damps by exp(-1 / 72).
+  dog = (2 / math.sqrt(6) + 1 / math.sqrt(2) + 1 / math.sqrt(12)) / 4
+  people = (2 / 3 + 1 / 2) / 4
+  return {
+    'bleu': {
+      'cumulative': pytest.approx([2 / 3, math.sqrt(1 / 3), 0, 0]),
+      'precisions': pytest.approx(precisions),
+      'brevity_penalty': 1.0,  # 6 words, of 2 + 3.
+      'references': 1.5,
+    },
+    'cider_d': pytest.approx(10 * (dog * math.exp(-1 / 72) / 2 + people) / 2),
+    'rouge_l': pytest.approx(rouge_l),
+    'captions': {
+      'distinct': 2,
+      'copied_from_training': copied,
+      'mean_words': 3.0,
+    },
+  }
 
 
 def test_prints_the_measures_as_json(files, capsys):
@@ -72,7 +92,7 @@ def test_training_captions_in_any_form(files, tmp_path, capsys, text):
   training.write_text(text, encoding='utf-8')
   args = [*map(str, files), f'--training_captions={training}']
   assert command.main(args) == 0
-  assert json.loads(capsys.readouterr().out) == _expected(['a dog runs'])
+  assert json.loads(capsys.readouterr().out) == _expected(copied=0.5)
 
 
 _GOOD = '{"image_id": "x.jpg", "caption": "a"}\n'

@@ -56,6 +56,7 @@ def test_sums_are_float64_whatever_the_input():
     (([-3], [1], [-3], [0]), 'no word'),
     (([-3, -3], [2, 0], [-1, -1], [0, 0]), 'Caption 1 cannot have 0 targets'),
     (([-3], [2], [-1], [2]), 'Caption 0 cannot have 2 targets'),
+    (([-3], [2], [-1], [-1]), 'Caption 0 cannot have 2 targets'),
     (([-3], [np.nan], [-1], [0]), 'Caption 0 cannot have nan targets'),
     (([-1e5], [2], [-1], [0]), 'too large'),
     (([-3, -3], [2, 2], [-1], [0, 0]), 'four arrays'),

@@ -1,13 +1,19 @@
 """Cells beside plain NumPy, a step at a time, from their equations."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit as quick_jit
+from small_models import apply, init
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import cells
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 R = 4
 
@@ -62,20 +68,21 @@ def test_scan_and_steps_are_the_equations(name, truth):
   expected = np.concatenate(
     [truth(inputs[:3], kernel), truth(inputs[3:], kernel)]
   )
-  states = cells.scan(cell, jnp.matmul, kernel, inputs[None], tokens[None])
+  scan = functools.partial(quick_jit, static_argnums=(0, 1))(cells.scan)
+  step = functools.partial(quick_jit, static_argnums=(0, 1))(cells.step)
+  states = scan(cell, jnp.matmul, kernel, inputs[None], tokens[None])
   np.testing.assert_allclose(states[0], expected, rtol=1e-5, atol=1e-6)
   carry = cell.initial_carry(1, R)
   for t in range(6):
-    carry, state = cells.step(
+    carry, state = step(
       cell, jnp.matmul, kernel, carry, inputs[t][None], tokens[t][None]
     )
     np.testing.assert_allclose(state[0], expected[t], rtol=1e-5, atol=1e-6)
 
 
 def test_a_cell_with_gates_starts_from_orthogonal_matrices():
-  kernel = cells.kernel_init(cells.CELLS['lstm'], 0.9)(
-    jax.random.key(0), (R, 4 * R)
-  )
+  draw = cells.kernel_init(cells.CELLS['lstm'], 0.9)
+  kernel = quick_jit(lambda key: draw(key, (R, 4 * R)))(jax.random.key(0))
   for gate in np.split(np.asarray(kernel), 4, axis=1):
     np.testing.assert_allclose(gate @ gate.T, np.eye(R), atol=1e-5)
 
@@ -83,7 +90,7 @@ def test_a_cell_with_gates_starts_from_orthogonal_matrices():
 def test_elman_is_eq_1():
   """r(t) = sigmoid(U [w(t) r(t-1)]), y(t) = softmax(V r(t)), w(t) one-hot."""
   model = models.create_model('elman', 9, 3, {'recurrent_size': R})
-  variables = models.init_variables(model, jax.random.key(2))
+  variables = init(model, jax.random.key(2))
   p = jax.tree.map(np.asarray, variables['params'])
   U = np.concatenate([p['word']['embedding'], p['recurrent']])  # [V + R, R]
   tokens = [START, 4, 8, 4]
@@ -92,8 +99,8 @@ def test_elman_is_eq_1():
     x = np.concatenate([np.eye(9)[token], r])
     r = sigmoid(x @ U)
     expected.append(r @ p['softmax']['kernel'])
-  logits = model.apply(
-    variables, np.asarray([tokens]), np.zeros((1, 1, 3), np.float32)
+  logits = apply(
+    model, variables, np.asarray([tokens]), np.zeros((1, 1, 3), np.float32)
   )
   np.testing.assert_allclose(logits[0], expected, rtol=1e-5, atol=1e-6)
   assert set(p) == {'word', 'recurrent', 'softmax'}
@@ -110,7 +117,7 @@ def test_tied_softmax_reads_the_embedding():
     'tie_softmax': True,
   }
   model = models.create_model('rnn-base', 9, 3, options)
-  variables = models.init_variables(model, jax.random.key(3))
+  variables = init(model, jax.random.key(3))
   p = jax.tree.map(np.asarray, variables['params'])
   language = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
   m = 1.7159 * np.tanh(2 / 3 * language)
@@ -119,6 +126,6 @@ def test_tied_softmax_reads_the_embedding():
   expected = (
     m @ p['softmax_projection']['kernel'] @ p['embedding_1']['embedding'].T
   ) + bias
-  logits = model.apply(variables, language, np.zeros((2, 0)), method='readout')
+  logits = apply(model, variables, language, np.zeros((2, 0)), method='readout')
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
   assert 'softmax' not in p

@@ -4,36 +4,37 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.test_util import check_grads
 import numpy as np
 import pytest
-from small_models import VARIANTS, make, variants
-from table_model import quick_jit
+from quick import jit as quick_jit
+from small_models import (
+  TRAINED,
+  apply,
+  initial_carry,
+  make,
+  trained_variants,
+  variants,
+)
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import contract
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 V, D = 11, 7
 
 
 def teacher_forced(model, variables, caption, feature):
   """Logits word by word, by the parts alone."""
-
-  @quick_jit
-  def step(carry, token):
-    carry, language = model.apply(
-      variables, carry, token[None], method='language_step'
-    )
-    image = model.apply(variables, feature, method='image')
-    return carry, model.apply(
-      variables, language, image[None], method='readout'
-    )
-
-  carry = model.apply(variables, 1, method='initial_carry')
+  image = apply(model, variables, feature, method='image')
+  carry = initial_carry(model, variables, 1)
   logits = []
   for token in caption:
-    carry, logit = step(carry, np.int32(token))
+    carry, language = apply(
+      model, variables, carry, np.asarray([token]), method='language_step'
+    )
+    logit = apply(model, variables, language, image[None], method='readout')
     logits.append(logit[0])
   return np.stack(logits)
 
@@ -43,8 +44,8 @@ def test_language_is_a_scan_of_its_step(variant):
   model, variables = make(variant)
   # A second ##START## begins anew, within a row too.
   tokens = np.asarray([[START, 4, 9, 3, 6], [START, 7, START, 10, 7]])
-  whole = model.apply(variables, tokens, method='language')
-  carry = model.apply(variables, 2, method='initial_carry')
+  whole = apply(model, variables, tokens, method='language')
+  carry = initial_carry(model, variables, 2)
   for t in range(tokens.shape[1]):
     carry, language = model.apply(
       variables, carry, tokens[:, t], method='language_step'
@@ -62,7 +63,7 @@ def test_packed_captions_equal_the_parts_word_by_word(variant):
   captions = [[START, 4, 9, 3], [START, 5, 5], [START, 8]]
   features = rng.normal(size=(3, D)).astype(np.float32)
   packed = np.asarray([sum(captions, []) + [0, 0]])
-  logits = model.apply(variables, packed, features[None])[0]
+  logits = apply(model, variables, packed, features[None])[0]
   assert logits.shape == (11, V)
   at = 0
   for caption, feature in zip(captions, features, strict=True):
@@ -91,45 +92,61 @@ def test_readout_broadcasts_over_images(variant):
   """Ranking gives it one image for many prefixes, decoding the same."""
   model, variables = make(variant)
   features = np.random.default_rng(3).normal(size=(4, D)).astype(np.float32)
-  images = model.apply(variables, features, method='image')
-  carry = model.apply(variables, 3, method='initial_carry')
-  _, language = model.apply(
-    variables, carry, np.asarray([4, 5, 6]), method='language_step'
+  images = apply(model, variables, features, method='image')
+  carry = initial_carry(model, variables, 3)
+  _, language = apply(
+    model, variables, carry, np.asarray([4, 5, 6]), method='language_step'
   )
-  table = model.apply(
-    variables, language[:, None], images[None], method='readout'
+  table = apply(
+    model, variables, language[:, None], images[None], method='readout'
   )
   if model.sees_images:
     assert table.shape == (3, 4, V)
   for p in range(3):
     for n in range(4):
-      one = model.apply(variables, language[p], images[n], method='readout')
+      one = apply(model, variables, language[p], images[n], method='readout')
       np.testing.assert_allclose(
         np.broadcast_to(table, (3, 4, V))[p, n], one, rtol=1e-5, atol=1e-5
       )
 
 
-@variants
+@trained_variants
 def test_gradient_by_finite_differences(variant):
+  """Each array in turn, moved in a direction drawn for it."""
   model, variables = make(variant)
   tokens = np.asarray([[START, 4, 9, START, 6]])
-  features = np.random.default_rng(0).normal(size=(1, 2, D))
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=(1, 2, D))
 
   def loss(params):
     logits = model.apply({**variables, 'params': params}, tokens, features)
     return jax.nn.logsumexp(logits, axis=-1).sum() - logits[..., 3].sum()
 
   with jax.enable_x64(True):
-    params = jax.tree.map(
-      lambda x: jnp.asarray(x, jnp.float64), variables['params']
-    )
-    check_grads(loss, (params,), order=1, modes=['rev'], rtol=1e-3)
-    gradient = jax.grad(loss)(params)
-  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-    assert np.abs(leaf).max() > 0, f'{jax.tree_util.keystr(path)} is not used'
+    params = jax.tree.map(np.float64, variables['params'])
+    cost, gradient = quick_jit(loss), quick_jit(jax.grad(loss))(params)
+    leaves, tree = jax.tree.flatten(params)
+    for i, (path, leaf) in enumerate(
+      jax.tree_util.tree_leaves_with_path(gradient)
+    ):
+      name = jax.tree_util.keystr(path)
+      assert np.abs(leaf).max() > 0, f'{name} is not used'
+      direction = rng.normal(size=leaf.shape)
+      sides = []
+      for shift in (1e-6, -1e-6):
+        moved = [*leaves]
+        moved[i] = leaves[i] + shift * direction
+        sides.append(float(cost(jax.tree.unflatten(tree, moved))))
+      np.testing.assert_allclose(
+        (sides[0] - sides[1]) / 2e-6,
+        (np.asarray(leaf) * direction).sum(),
+        rtol=1e-3,
+        atol=1e-6,
+        err_msg=name,
+      )
 
 
-@variants
+@trained_variants
 def test_dropout_is_by_the_key_of_a_row(variant):
   rates = {
     k: 0.5 for k in models.options_of(variant[0]) if k.endswith('dropout')
@@ -138,27 +155,24 @@ def test_dropout_is_by_the_key_of_a_row(variant):
   tokens = np.asarray([[START, 4, 9], [START, 4, 9]])
   features = np.ones((2, 1, D), np.float32)
   keys = jax.random.split(jax.random.key(1), 2)
-  both = model.apply(variables, tokens, features, keys)
+  both = apply(model, variables, tokens, features, keys)
   assert not np.allclose(both[0], both[1], atol=1e-3)
-  second = model.apply(variables, tokens[1:], features[1:], keys[1:])
+  second = apply(model, variables, tokens[1:], features[1:], keys[1:])
   np.testing.assert_allclose(both[1:], second, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_rounds_operands_and_nothing_else():
-  for variant in VARIANTS:
+  for variant in TRAINED:
     model, variables = make(variant)
     tokens = np.asarray([[START, 4, 9, 3]])
     features = np.random.default_rng(0).normal(size=(1, 1, D))
-    exact = model.apply(variables, tokens, np.float32(features))
-    rounded = model.clone(dtype='bfloat16').apply(
-      variables, tokens, np.float32(features)
-    )
+    exact = apply(model, variables, tokens, np.float32(features))
+    rounding = model.clone(dtype='bfloat16')
+    rounded = apply(rounding, variables, tokens, np.float32(features))
     assert rounded.dtype == jnp.float32
     difference = np.abs(exact - rounded).max()
     assert 1e-5 < difference < 0.1, variant
-    carry = model.clone(dtype='bfloat16').apply(
-      variables, 2, method='initial_carry'
-    )
+    carry = initial_carry(rounding, variables, 2)
     assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(carry))
 
 

@@ -211,3 +211,24 @@ def test_all_words_sum_to_one_after_every_context(smoothing, order):
       assert probs[r, t].sum() == pytest.approx(1, abs=1e-5)
       expected = ngram_counts.probabilities(levels, caption[: t + 1])
       np.testing.assert_allclose(probs[r, t], expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  ('name', 'change', 'wrong'),
+  [
+    ('log_probs_1', lambda x: x[1:], '119 words, not 120'),
+    ('log_probs_2', lambda x: x[1:], 'words_2 and log_probs_2 differ'),
+    ('log_weights_3', lambda x: x[1:], 'not of order 2'),
+    ('starts_2', lambda x: x + 1, 'starts_2 does not divide'),
+    ('starts_3', lambda x: x[::-1].copy(), 'starts_3 does not divide'),
+    ('words_3', lambda x: x + WORDS, 'words that are none'),
+    ('words_2', lambda x: x - 1, 'words that are none'),
+    ('width_2', lambda x: x[1:], 'width_2 is too small'),
+  ],
+)
+def test_tables_that_lead_nowhere_are_told(name, change, wrong):
+  """JAX would look up the nearest place there is, and say nothing."""
+  model = models.create_model('ngram', WORDS, 2, {})
+  params = model.count(*flat(drawn()))
+  assert model.misfit(params) == ''
+  assert wrong in model.misfit({**params, name: change(params[name])})

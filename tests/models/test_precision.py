@@ -5,7 +5,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import make, variants
+from small_models import make, trained_variants
 
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.encoders import efficientnet, network
@@ -44,7 +44,7 @@ def cost(model, tokens, features):
   return of
 
 
-@variants
+@trained_variants
 def test_all_that_is_measured_is_exact(variant):
   model, variables = make(variant)
   tokens = jnp.asarray([[START, 3, 4, START, 5, 6]])
@@ -62,7 +62,7 @@ def test_all_that_is_measured_is_exact(variant):
   assert set(whole + step) == {EXACT}
 
 
-@variants
+@trained_variants
 @pytest.mark.parametrize('precision', ['default', 'high', 'highest'])
 def test_training_is_as_it_is_told(variant, precision):
   """The gradient's products too."""

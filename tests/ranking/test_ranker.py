@@ -1,26 +1,21 @@
+import types
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import make, seeing_variants
-from table_model import quick_jit
+from small_models import make
 
-from mrnn_jax import models
-from mrnn_jax.data.vocabulary import END, PAD, START
-from mrnn_jax.ranking import prefix_tree
+from mrnn_jax.data.vocabulary import END, START
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
+
+TILING = {'image_block': 5, 'tile_rows': 15}
 
 
 @pytest.fixture(scope='module')
 def model_and_variables():
-  model = models.MRNN(
-    vocab_size=20,
-    feature_size=7,
-    embedding_size=5,
-    recurrent_size=6,
-    multimodal_size=8,
-  )
-  return model, models.init_variables(model, jax.random.key(0))
+  return make(('m-rnn', {}), vocab_size=20)
 
 
 @pytest.fixture(scope='module')
@@ -38,45 +33,65 @@ def features():
   return np.random.default_rng(1).normal(size=(13, 7)).astype(np.float32)
 
 
-def naive(model, variables, sentences, features):
-  """Every sentence for every image, as a caption of its own."""
-  S, N, T = len(sentences), len(features), max(map(len, sentences)) - 1
-  tokens, targets = np.full((2, S, T), PAD, np.int32)
+@pytest.fixture(scope='module')
+def ranker(model_and_variables):
+  """For all that need not be compiled anew."""
+  return ranker_lib.Ranker(
+    *model_and_variables, devices=parallel.local_devices(1), **TILING
+  )
+
+
+@pytest.fixture(scope='module')
+def matrix(ranker, sentences, features):
+  return ranker.log_probs(sentences, features)
+
+
+@pytest.fixture(scope='module')
+def expected(model_and_variables, sentences, features):
+  return by_hand(model_and_variables[1], sentences, features)
+
+
+def by_hand(variables, sentences, features, rounded=lambda x: x):
+  """Log P(sentence | image) by the equations of section 3.2, in float64.
+
+  Operands of the softmax's product are rounded by ``rounded``.
+  """
+  as_double = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
+  params, statistics = as_double['params'], as_double['statistics']
+  V_w, V_r, V_I = (
+    params[f'multimodal_{of}']['kernel']
+    for of in ('word', 'recurrent', 'image')
+  )
+  image = (features - statistics['mean']) / statistics['std']
+  image = np.clip(image, -5, 5) @ V_I
+  kernel = rounded(params['softmax']['kernel'])
+  scores = np.zeros((len(sentences), len(features)))
   for s, sentence in enumerate(sentences):
-    tokens[s, : len(sentence) - 1] = sentence[:-1]
-    targets[s, : len(sentence) - 1] = sentence[1:]
-  logits = quick_jit(model.apply)(
-    variables,
-    np.repeat(tokens, N, 0),
-    np.tile(features, (S, 1))[:, None],
-  )
-  log_probs = np.asarray(jax.nn.log_softmax(logits)).reshape(S, N, T, -1)
-  chosen = np.take_along_axis(log_probs, targets[:, None, :, None], 3)[..., 0]
-  return np.where(targets[:, None] == PAD, 0, chosen).sum(2)
+    r = np.zeros(len(V_r))
+    for word, target in zip(sentence, sentence[1:], strict=False):
+      w = params['embedding_1']['embedding'][word]
+      w = w @ params['embedding_2']['kernel'] + params['embedding_2']['bias']
+      r = np.maximum(r @ params['recurrent'] + w, 0)
+      m = 1.7159 * np.tanh((w @ V_w + r @ V_r + image) * 2 / 3)
+      logits = rounded(m) @ kernel + params['softmax']['bias']
+      scores[s] += logits[:, target] - np.log(np.exp(logits).sum(-1))
+  return scores
 
 
-@seeing_variants
-def test_factored_is_naive_whatever_the_carry(variant, sentences, features):
-  model, variables = make(variant, vocab_size=20)
-  ranker = ranker_lib.Ranker(
-    model, variables, parallel.local_devices(2), image_block=5, tile_rows=15
-  )
-  np.testing.assert_allclose(
-    ranker.log_probs(sentences, features),
-    naive(model, variables, sentences, features),
-    rtol=1e-5,
-    atol=1e-4,
-  )
+def test_the_matrix_is_that_of_the_equations(matrix, expected):
+  assert matrix.dtype == np.float32
+  np.testing.assert_allclose(matrix, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
   ('image_block', 'tile_rows', 'num_devices'),
-  [(5, 15, 1), (100, 200, 1), (3, 3, 2), (2, 64, 4)],
+  [(100, 200, 1), (3, 2, 2), (2, 64, 4)],
 )
-def test_factored_is_naive(
+def test_tiling_changes_nothing_but_rounding(
   model_and_variables,
   sentences,
   features,
+  expected,
   image_block,
   tile_rows,
   num_devices,
@@ -87,100 +102,135 @@ def test_factored_is_naive(
     image_block=image_block,
     tile_rows=tile_rows,
   )
-  seen = []
-  scores = ranker.log_probs(
-    sentences, features, lambda done, total: seen.append((done, total))
-  )
-  expected = naive(*model_and_variables, sentences, features)
-  np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
-  assert seen == sorted(seen)
-  assert seen[-1][0] == seen[-1][1]
+  scores = ranker.log_probs(sentences, features)
+  np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
+  assert ranker.tiling == f'{image_block} x {tile_rows} float32'
 
 
 def test_any_number_of_devices_gives_the_same_bits(
-  model_and_variables, sentences, features
+  model_and_variables, sentences, features, matrix
 ):
-  matrices = [
-    ranker_lib.Ranker(
-      *model_and_variables,
-      devices=parallel.local_devices(n),
-      image_block=4,
-      tile_rows=12,
-    ).log_probs(sentences, features)
-    for n in (1, 3)
-  ]
-  np.testing.assert_array_equal(*matrices)
+  more = ranker_lib.Ranker(
+    *model_and_variables, devices=parallel.local_devices(3), **TILING
+  )
+  np.testing.assert_array_equal(more.log_probs(sentences, features), matrix)
 
 
-def test_bfloat16_operands_are_near(model_and_variables, sentences, features):
-  exact = ranker_lib.Ranker(*model_and_variables).log_probs(sentences, features)
-  ranker = ranker_lib.Ranker(*model_and_variables, dtype='bfloat16')
-  rounded = ranker.log_probs(sentences, features)
-  assert rounded.dtype == np.float32
-  assert 1e-4 < np.abs(rounded - exact).max() < 0.1
-  assert 'bfloat16' in ranker.tiling
+def test_bfloat16_rounds_the_operands_and_nothing_else(
+  model_and_variables, sentences, features, expected
+):
+  """Beside a product of rounded operands that is summed in float64."""
+  ranker = ranker_lib.Ranker(
+    *model_and_variables, parallel.local_devices(1), dtype='bfloat16', **TILING
+  )
+  scores = ranker.log_probs(sentences, features)
+  assert scores.dtype == np.float32
+  rounded = by_hand(
+    model_and_variables[1],
+    sentences,
+    features,
+    lambda x: x.astype(np.float32).astype(jnp.bfloat16).astype(np.float64),
+  )
+  # m(t) itself has the rounding of float32, by which one number in 10,000
+  # falls on the other side: a step of bfloat16, 2^-7 of 1.7 at most.
+  kernel = np.abs(model_and_variables[1]['params']['softmax']['kernel']).max()
+  gap = np.abs(scores - rounded)
+  assert np.mean(gap < 2e-5) > 0.98
+  assert gap.max() < 2 * 1.7 * 2**-7 * kernel
+  # And it is no small thing: hardly a score is that of exact operands.
+  assert np.mean(np.abs(expected - rounded) < 2e-5) < 0.1
+
+
+@pytest.mark.parametrize(
+  ('dtype', 'platform', 'result'),
+  [
+    ('auto', 'cpu', 'float32'),
+    ('auto', 'gpu', 'bfloat16'),
+    ('auto', 'tpu', 'bfloat16'),
+    ('float32', 'gpu', 'float32'),
+    ('bfloat16', 'cpu', 'bfloat16'),
+  ],
+)
+def test_type_of_the_operands(dtype, platform, result):
+  devices = [types.SimpleNamespace(platform=platform)]
+  assert ranker_lib.operand_dtype(dtype, devices) == result
+
+
+@pytest.mark.parametrize(
+  ('platform', 'precision', 'expected'),
+  [
+    ('cpu', 'highest', '5 x 15 float32'),
+    ('cpu', 'default', '5 x 15 float32'),  # All are the same there.
+    ('gpu', 'default', '5 x 15 bfloat16 at default'),
+  ],
+)
+def test_tiling_names_what_makes_other_bits(
+  model_and_variables, monkeypatch, platform, precision, expected
+):
+  monkeypatch.setattr(parallel, 'replicate', lambda tree, _: tree)
+  monkeypatch.setattr(parallel, 'pmap', lambda fn, _: fn)
+  model, variables = model_and_variables
+  devices = [types.SimpleNamespace(platform=platform)]
+  ranker = ranker_lib.Ranker(
+    model.clone(precision=precision), variables, devices, **TILING
+  )
+  assert ranker.tiling == expected
 
 
 def test_many_small_trees_are_one_large_one(
-  model_and_variables, sentences, features, monkeypatch
+  model_and_variables, sentences, features, expected, monkeypatch
 ):
-  whole = ranker_lib.Ranker(*model_and_variables).log_probs(sentences, features)
   monkeypatch.setattr(ranker_lib, '_SENTENCE_BLOCK', 7)
   monkeypatch.setattr(ranker_lib, '_PREFIX_BLOCK', 3)
   monkeypatch.setattr(ranker_lib, '_TILES_PER_CALL', 2)
   parts = ranker_lib.Ranker(*model_and_variables, image_block=4, tile_rows=8)
-  np.testing.assert_allclose(
-    parts.log_probs(sentences, features), whole, rtol=1e-5, atol=1e-5
+  seen = []
+  scores = parts.log_probs(sentences, features, lambda *x: seen.append(x))
+  np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
+  # Neighbours in alphabetical order are in one tree.
+  order = sorted(sentences)
+  trees = [order[i : i + 7] for i in range(0, len(order), 7)]
+  prefixes = sum(
+    len({tuple(s[:t]) for s in tree for t in range(1, len(s))})
+    for tree in trees
   )
+  assert {total for _, total in seen} == {13 * prefixes}
+  done = [x for x, _ in seen]
+  assert done == sorted(done)
+  assert done[-1] == 13 * prefixes
+  # Within the four blocks of images of a tree too.
+  assert len(set(done)) > 4 * len(trees)
 
 
-def test_going_on_gives_the_same_blocks(
-  model_and_variables, sentences, features
+def test_blocks_are_of_images_and_go_on_anywhere(
+  ranker, sentences, features, matrix
 ):
-  ranker = ranker_lib.Ranker(*model_and_variables, image_block=2, tile_rows=8)
   whole = list(ranker.blocks(sentences, features))
-  rest = list(ranker.blocks(sentences, features, first=1))
-  assert len(rest) == len(whole) - 1
-  for (rows, columns, block), (rows2, columns2, block2) in zip(
-    rest, whole[1:], strict=True
-  ):
-    np.testing.assert_array_equal(rows, rows2)
-    assert columns == columns2
-    np.testing.assert_array_equal(block, block2)
+  assert [(x.start, x.stop) for _, x, _ in whole] == [(0, 5), (5, 10), (10, 13)]
+  for rows, columns, block in whole:
+    assert sorted(rows) == list(range(len(sentences)))
+    np.testing.assert_array_equal(block, matrix[rows, columns])
+  for first in (1, 3):
+    rest = list(ranker.blocks(sentences, features, first=first))
+    assert len(rest) == 3 - first
+    for (rows, columns, block), (rows2, columns2, block2) in zip(
+      rest, whole[first:], strict=True
+    ):
+      np.testing.assert_array_equal(rows, rows2)
+      assert columns == columns2
+      np.testing.assert_array_equal(block, block2)
 
 
-def test_prefix_tree(sentences):
-  tree = prefix_tree.PrefixTree.build(sentences)
-  prefixes = {tuple(s[:t]) for s in sentences for t in range(1, len(s))}
-  assert tree.num_prefixes == len(prefixes)
-  edges = {tuple(s[:t]) for s in sentences for t in range(2, len(s) + 1)}
-  assert len(tree.edge_word) == len(edges)
-  # Walking up from each edge of a sentence's path gives the sentence.
-  for s, sentence in enumerate(sentences):
-    path = tree.paths[tree.offsets[s] : tree.offsets[s + 1]]
-    assert tree.edge_word[path].tolist() == sentence[1:]
-    node, words = tree.edge_prefix[path[-1]], []
-    while node:
-      words.append(int(tree.tokens[node]))
-      node = tree.parents[node]
-    assert words[::-1] == sentence[1:-1]
-  ones = tree.sum_edges(np.ones(len(tree.edge_word)))
-  assert ones.tolist() == [len(s) - 1 for s in sentences]
+def test_progress_of_what_is_left(ranker, sentences, features):
+  prefixes = len({tuple(s[:t]) for s in sentences for t in range(1, len(s))})
+  seen = []
+  list(ranker.blocks(sentences, features, lambda *x: seen.append(x), first=2))
+  assert seen[-1] == (13 * prefixes, 13 * prefixes)
+  assert all(10 * prefixes <= done for done, _ in seen)
 
 
-@pytest.mark.parametrize('num_prefixes', [1, 2, 7])
-@pytest.mark.parametrize('num_edges', [1, 3, 14])
-def test_tiles_hold_every_edge_once(sentences, num_prefixes, num_edges):
-  tree = prefix_tree.PrefixTree.build(sentences)
-  tiles = prefix_tree.Tiles.cut(tree, num_prefixes, num_edges, 4)
-  assert tiles.prefixes.shape[0] % 4 == 0
-  there = tiles.edge < len(tree.edge_word)
-  assert sorted(tiles.edge[there]) == list(range(len(tree.edge_word)))
-  prefix = np.take_along_axis(tiles.prefixes, tiles.edge_slot, 1)[there]
-  np.testing.assert_array_equal(prefix, tree.edge_prefix[tiles.edge[there]])
-  np.testing.assert_array_equal(
-    tiles.edge_word[there], tree.edge_word[tiles.edge[there]]
-  )
+def test_equal_sentences_tie_exactly(matrix):
+  np.testing.assert_array_equal(matrix[57], matrix[58])
 
 
 def test_log_mean_exp():
@@ -193,25 +243,23 @@ def test_log_mean_exp():
   np.testing.assert_allclose(far, [-500.0], rtol=1e-6)
 
 
-def test_equal_sentences_tie_exactly(model_and_variables, sentences, features):
-  scores = ranker_lib.Ranker(*model_and_variables).log_probs(
-    sentences, features
+def test_mean_probability_of_images_in_blocks(
+  ranker, sentences, features, expected
+):
+  found = ranker.log_mean_probs(sentences, features)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(
+    found, np.log(np.exp(expected).mean(1)), rtol=1e-5, atol=1e-5
   )
-  np.testing.assert_array_equal(scores[57], scores[58])
 
 
 @pytest.mark.parametrize('top', [1, 4, 1000])
 def test_best_are_those_of_the_matrix(
-  model_and_variables, sentences, features, monkeypatch, top
+  ranker, sentences, features, matrix, monkeypatch, top
 ):
   monkeypatch.setattr(ranker_lib, '_SENTENCE_BLOCK', 16)
-  ranker = ranker_lib.Ranker(*model_and_variables, image_block=5, tile_rows=15)
-  matrix = ranker.log_probs(sentences, features)
   lengths = np.asarray([len(s) - 1 for s in sentences])
-  normalizer = ranker.log_mean_probs(sentences, features[:6])
-  np.testing.assert_allclose(
-    normalizer, ranker_lib.log_mean_exp(matrix[:, :6]), rtol=1e-6
-  )
+  normalizer = np.linspace(-30, 0, len(sentences), dtype=np.float32)
   for given, scores in (
     (None, matrix / lengths[:, None].astype(np.float32)),
     (normalizer, matrix - normalizer[:, None]),

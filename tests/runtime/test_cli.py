@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+from absl import flags
 from etils import epath
 import pytest
 
 from mrnn_jax import config as config_lib
+from mrnn_jax import main
+from mrnn_jax.config import flags as config_flags
 from mrnn_jax.runtime import cli
 
 
@@ -28,6 +31,26 @@ def test_help_is_grouped_and_complete():
     assert f'--{name}=' in result.stdout or f'--[no]{name}' in result.stdout
 
 
+def in_process(args, monkeypatch, capsys):
+  """What the command says and its exit code, without its imports anew."""
+  argv = ['main', *args]
+  values = flags.FlagValues()
+  config_flags.define_flags(values)
+  monkeypatch.setattr(main.flags, 'FLAGS', values)
+  monkeypatch.setattr(main.sys, 'argv', argv)
+  with pytest.raises(SystemExit) as end:
+    cli.run(main.main, main.USAGE, {}, argv, values)
+  return end.value.code, capsys.readouterr().err
+
+
+def assert_one_sentence(code, said, message):
+  assert code == 1
+  assert 'Traceback' not in said
+  lines = [x for x in said.splitlines() if x.startswith('error: ')]
+  assert len(lines) == 1
+  assert message in lines[0]
+
+
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
@@ -41,6 +64,21 @@ def test_help_is_grouped_and_complete():
     (['--task=fly'], 'choose one of'),
     (['--task=evaluate', '--shard=0/4'], '--shard is for --task=score'),
     (['--top_k=5'], '--top_k has no effect without --sample'),
+    (['--dataset=flickr8k', '--data_dir=/nowhere'], 'data_prep.build'),
+  ],
+)
+def test_mistakes_get_one_sentence(
+  args, message, tmp_path, monkeypatch, capsys
+):
+  code, said = in_process([*args, f'--workdir={tmp_path}'], monkeypatch, capsys)
+  assert_one_sentence(code, said, message)
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    # JAX's flags are defined beside ours only there.
+    (['--learning_rat=1'], 'did you mean --learning_rate?'),
     # XLA ends the process where it does not know a flag of --deterministic.
     (
       ['--dataset=flickr8k', '--data_dir=/nowhere', '--deterministic'],
@@ -48,13 +86,9 @@ def test_help_is_grouped_and_complete():
     ),
   ],
 )
-def test_mistakes_get_one_sentence(args, message, tmp_path):
+def test_mistakes_of_the_command_itself(args, message, tmp_path):
   result = command(*args, f'--workdir={tmp_path}')
-  assert result.returncode == 1
-  assert 'Traceback' not in result.stderr
-  lines = [x for x in result.stderr.splitlines() if x.startswith('error: ')]
-  assert len(lines) == 1
-  assert message in lines[0]
+  assert_one_sentence(result.returncode, result.stderr, message)
 
 
 def test_storage_whose_package_is_not_installed(monkeypatch):

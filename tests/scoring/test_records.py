@@ -320,6 +320,24 @@ class TestParquet:
       with pytest.raises(InputError, match=message):
         inputs.Inputs(str(folder / f'{name}.parquet'), FIELDS)
 
+  def test_what_is_no_text(self, pa, folder):
+    """Arrow hands on what stands in a file; a bad row spoils no other one."""
+    raw = {
+      'image_id': pa.array([b'a', b'\xff', b'c'], pa.binary()),
+      'sentence': pa.array([b'A.', b'B.', b'C\xaa'], pa.binary()),
+    }
+    columns = {name: x.view(pa.string()) for name, x in raw.items()}
+    path = self.write(pa, folder / 'r.parquet', columns)
+    assert [line for line, _ in reasons(path)] == [2, 3]
+    assert all('is not UTF-8' in reason for _, reason in reasons(path))
+    (good,) = (x for x in read(path)[0].records if not isinstance(x, BadRecord))
+    assert (good.line, good.image_id, good.sentences) == (1, 'a', ['A.'])
+    assert path.read_bytes().count(b'sentence') > 1
+    path.write_bytes(path.read_bytes().replace(b'sentence', b'sentenc\xff'))
+    with pytest.raises(InputError, match='cannot be read as Parquet') as error:
+      inputs.Inputs(str(path), FIELDS)
+    assert '\n' not in str(error.value)
+
   def test_without_pyarrow(self, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
     monkeypatch.delitem(

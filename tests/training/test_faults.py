@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import small_models
 import tiny_run
 
 from mrnn_jax import models, tasks
@@ -17,6 +18,8 @@ from mrnn_jax.evaluation import perplexity
 from mrnn_jax.models import losses
 from mrnn_jax.runtime import cli, parallel, stopping
 from mrnn_jax.runtime.errors import InputError
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 SHARD = 'caption_features-train.array_record-00000-of-00001'
 
@@ -167,7 +170,9 @@ def test_a_batch_larger_than_the_data(tiny_data_dir, tmp_path):
 def one_by_one(model, variables, split, caption):
   ids = split.caption_tokens(caption)
   feature = split.features[split.owner[caption]]
-  logits = model.apply(variables, ids[None, :-1], feature[None, None])
+  logits = small_models.apply(
+    model, variables, ids[None, :-1], feature[None, None]
+  )
   log2 = losses.log2_probabilities(logits[0], ids[1:])
   return float(log2.sum())
 
@@ -198,7 +203,7 @@ def test_odd_captions_are_scored_right(words, texts, devices):
     3,
     {'embedding_size': 4, 'recurrent_size': 5, 'multimodal_size': 6},
   )
-  variables = models.init_variables(model, jax.random.key(0))
+  variables = small_models.init(model, jax.random.key(0))
   chosen = parallel.local_devices(devices)
   scores = perplexity.TeacherForcing(model, chosen).log2_probs(
     parallel.replicate(variables, chosen), split, 2
@@ -238,7 +243,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
       'feature_scaling': scaling,
     },
   )
-  variables = models.init_variables(model, jax.random.key(0))
+  variables = small_models.init(model, jax.random.key(0))
   variables['statistics'] = datasets.feature_statistics(split.features)
   assert np.isfinite(one_by_one(model, variables, split, 0))
   ids = split.caption_tokens(0)

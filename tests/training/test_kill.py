@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 import tiny_run
 
@@ -27,7 +28,8 @@ def run(tmp_path_factory, tiny_data_dir):
   environ = {
     'PYTHONPATH': str(root),
     'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': str(folder / 'compiled'),
+    # As many as in this process, whose compiled programs are its too.
+    'JAX_NUM_CPU_DEVICES': str(jax.local_device_count()),
     'PYTHONWARNINGS': 'ignore',
   }
   server = subprocess.Popen(

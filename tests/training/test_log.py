@@ -15,6 +15,8 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import log as log_lib
 from mrnn_jax.training import profiling, run_times
 
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
 
 def read_summary(workdir):
   return json.loads((workdir / run_times.SUMMARY_FILE).read_text())
@@ -155,6 +157,48 @@ def test_no_sign_of_life_between_other_lines(time, tmp_path):
     line = beat.due()
   assert line.endswith('validating (no other line for 1 min 1 s)')
   assert beat.due() is None
+
+
+def test_a_rate_is_of_the_time_that_steps_took(time, tmp_path, capsys):
+  """Whatever lies between: the start, compiling, a validation, a save."""
+
+  def step(number, words):
+    values = {'cost': 1.0, 'gradient_norm': 1.0, 'bits': words, 'words': words}
+    metrics = {
+      name: types.SimpleNamespace(addressable_data=lambda i, x=x: [x])
+      for name, x in values.items()
+    }
+    log.step(number, metrics, 0.1)
+
+  clock = run_times.Clock()
+  time(30)
+  with log_lib.Log(tmp_path, 0, 10, 5, 2, clock) as log:
+    clock.enter('steps')
+    with clock.during('compile'):
+      time(50)
+    time(2)
+    step(1, 600)
+    with clock.during('data'):
+      time(1)
+    time(3)
+    step(2, 600)  # A line: 1,200 words in 6 s.
+    time(4)
+    step(3, 800)
+    with clock.during('validation'):
+      time(20)
+    log.validation(3, 9.0, 9.0)
+    with clock.during('saving'):
+      time(10)
+    time(6)
+    step(4, 700)  # A line: 1,500 words in 10 s, not in 6.
+  lines = [x for x in log_lib.read_log(tmp_path) if 'words_per_second' in x]
+  assert [x['words_per_second'] for x in lines] == [200, 150]
+  said = [x for x in capsys.readouterr().out.splitlines() if 'left' in x]
+  # 6 s for 2 steps, 8 to go; 46 s for 4, 6 to go.
+  assert [x.split('words/s')[1].strip() for x in said] == [
+    '24 s left',
+    '1 min 9 s left',
+  ]
 
 
 def test_a_run_without_steps_says_how_it_ended(tmp_path, capsys):

@@ -3,6 +3,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+import small_models
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import models
@@ -14,6 +15,8 @@ from mrnn_jax.runtime import parallel
 from mrnn_jax.training import loop, optimizers, run_record
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 SIZES = {
   'embedding_size': 8,
@@ -51,7 +54,7 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     accumulate_steps=config.accumulate_steps,
   )
   init_key, key = jax.random.split(jax.random.key(config.seed))
-  variables = models.init_variables(model, init_key)
+  variables = small_models.init(model, init_key)
   state = parallel.replicate(
     loop.create_state(variables, optimizer, key), devices
   )
@@ -245,7 +248,7 @@ def test_a_step_golden():
     recurrent_dropout=0.0,
     multimodal_dropout=0.0,
   )
-  variables = models.init_variables(model, jax.random.key(0))
+  variables = small_models.init(model, jax.random.key(0))
   before = jax.tree.map(
     lambda x: rng.normal(size=x.shape), dict(variables['params'])
   )
@@ -294,7 +297,7 @@ def test_a_step_golden():
 
 def test_scores_equal_a_loop_over_single_captions(split, vocab):
   model = models.create_model('m-rnn', len(vocab), 8, SIZES)
-  variables = models.init_variables(model, jax.random.key(0))
+  variables = small_models.init(model, jax.random.key(0))
   devices = parallel.local_devices(2)
   scores = perplexity.TeacherForcing(model, devices).log2_probs(
     parallel.replicate(variables, devices), split, batch_size=7
@@ -302,7 +305,9 @@ def test_scores_equal_a_loop_over_single_captions(split, vocab):
   for c in range(0, len(split.owner), 9):
     ids = split.caption_tokens(c)
     feature = split.features[split.owner[c]]
-    logits = model.apply(variables, ids[None, :-1], feature[None, None])
+    logits = small_models.apply(
+      model, variables, ids[None, :-1], feature[None, None]
+    )
     log2 = np.asarray(jax.nn.log_softmax(logits[0])) / np.log(2)
     chosen = log2[np.arange(len(ids) - 1), ids[1:]]
     np.testing.assert_allclose(scores['log2_prob'][c], chosen.sum(), rtol=1e-4)
@@ -314,7 +319,7 @@ def test_scores_equal_a_loop_over_single_captions(split, vocab):
 
 def test_context_words_are_not_scored(split, vocab):
   model = models.create_model('rnn-base', len(vocab), 8, SIZES)
-  variables = models.init_variables(model, jax.random.key(0))
+  variables = small_models.init(model, jax.random.key(0))
   devices = parallel.local_devices(1)
   teacher = perplexity.TeacherForcing(model, devices)
   variables = parallel.replicate(variables, devices)

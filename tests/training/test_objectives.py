@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small_models
 import tiny_run
 
 from mrnn_jax import config as config_lib
@@ -17,6 +18,8 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import loop
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES, Objective
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 TOKENS = np.asarray([[START, 4, 5], [START, 6, PAD]], np.int32)
 TARGETS = np.asarray([[4, 5, END], [6, END, PAD]], np.int32)
@@ -34,7 +37,7 @@ def make():
       'feature_scaling': 'none',
     },
   )
-  return model, models.init_variables(model, jax.random.key(0))
+  return model, small_models.init(model, jax.random.key(0))
 
 
 def batch():
@@ -70,7 +73,8 @@ def test_likelihood_is_the_bits_of_the_targets():
   data = batch()
   bits, sums = OBJECTIVES['likelihood'].cost(model, variables, data, None)
   logits = np.asarray(
-    model.apply(variables, data['tokens'], data['features']), np.float64
+    small_models.apply(model, variables, data['tokens'], data['features']),
+    np.float64,
   )
   probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   expected = 0.0

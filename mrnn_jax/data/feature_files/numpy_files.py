@@ -8,7 +8,7 @@ import numpy as np
 
 from mrnn_jax.data.feature_files import names
 from mrnn_jax.data.feature_files.table import Encoder, FeatureTable
-from mrnn_jax.runtime import bounded_files, errors, messages, progress
+from mrnn_jax.runtime import errors, messages, npz, progress
 
 _READERS = 16
 
@@ -16,29 +16,27 @@ _READERS = 16
 def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   """Read ``ids`` and ``features``, and who made them if that is told."""
   names.refuse(path, ids_path)
-  with path.open('rb') as file, np.load(file, allow_pickle=False) as archive:
-    for name in ('ids', 'features'):
-      if name not in archive.files:
-        raise errors.InputError(
-          f'{path} has no array {name!r} (only'
-          f' {messages.listed(archive.files)}): save it with'
-          ' np.savez(file, ids=..., features=...).'
-        )
-    entries = archive.zip.infolist()
-    bounded_files.check_packing(
-      path,
-      sum(entry.file_size for entry in entries),
-      sum(entry.compress_size for entry in entries),
-    )
-    encoder = Encoder(
-      **{
-        field: names.text(archive[entry].reshape(-1)[0], str(path))
-        for field, entry in (('name', 'encoder'), ('weights', 'weights'))
-        if entry in archive.files and archive[entry].size
-      }
-    )
-    ids = names.as_names(archive['ids'], str(path))
-    return FeatureTable(ids, archive['features'], str(path), encoder)
+  with path.open('rb') as file:
+    try:
+      return _from_archive(npz.Reader(file), str(path))
+    except npz.UnusableError as error:
+      raise errors.InputError(f'{path} {error}.') from error
+
+
+def _from_archive(archive: npz.Reader, source: str) -> FeatureTable:
+  for name in ('ids', 'features'):
+    if name not in archive.names:
+      raise errors.InputError(
+        f'{source} has no array {name!r} (only'
+        f' {messages.listed(archive.names)}): save it with'
+        ' np.savez(file, ids=..., features=...).'
+      )
+  told = {}
+  for field, entry in (('name', 'encoder'), ('weights', 'weights')):
+    if entry in archive.names and (value := archive.read(entry)).size:
+      told[field] = names.text(value.reshape(-1)[0], source)
+  ids = names.as_names(archive.read('ids'), source)
+  return FeatureTable(ids, archive.read('features'), source, Encoder(**told))
 
 
 def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:

@@ -1,6 +1,6 @@
 """The features of images, looked up by image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -33,6 +33,7 @@ class FeatureTable:
     ids: the images' names as the file spells them.
     features: [N, D] the features as the file has them, possibly memory-mapped.
     encoder: which network made them.
+    names: the same names, to find a row by any spelling of them.
     repeated: names that occur again, with the same feature each time.
   """
 
@@ -75,9 +76,9 @@ class FeatureTable:
     self.encoder = encoder or Encoder()
     self.repeated: list[str] = []
     self._dtype = np.dtype(_STORED[features.dtype.itemsize])
-    self._rows: dict[str, int] = {}
+    self.names = image_names.Names()
     for row, name in enumerate(self.ids):
-      first = self._rows.setdefault(image_names.image_key(name), row)
+      first = self.names.add(name)
       if first == row:
         continue
       if not np.array_equal(features[first], features[row], equal_nan=True):
@@ -98,28 +99,30 @@ class FeatureTable:
     return self._dtype
 
   def __len__(self) -> int:
-    return len(self._rows)
+    return len(self.names)
 
   def __contains__(self, image_id: str) -> bool:
-    return image_names.image_key(image_id) in self._rows
-
-  def names_by_key(self) -> Iterator[tuple[str, str]]:
-    """Yield each image's key and its name as the file spells it."""
-    for key, row in self._rows.items():
-      yield key, self.ids[row]
+    return self.names.find(image_id) is not None
 
   def get(self, image_id: str) -> np.ndarray:
     """Return the [D] feature of an image.
 
     Args:
-      image_id: its name, with or without extension.
+      image_id: its name, see ``image_names.Names``.
 
     Returns:
       The feature as ``dtype``; what float32 cannot hold is infinite.
 
     Raises:
       KeyError: there is no such image.
+      AmbiguousNameError: the name fits several.
     """
-    row = self.features[self._rows[image_names.image_key(image_id)]]
+    row = self.names.find(image_id)
+    if row is None:
+      raise KeyError(image_id)
+    return self.at(row)
+
+  def at(self, row: int) -> np.ndarray:
+    """Return the [D] feature in a row, as ``get`` does."""
     with np.errstate(over='ignore'):
-      return np.asarray(row, self._dtype)
+      return np.asarray(self.features[row], self._dtype)

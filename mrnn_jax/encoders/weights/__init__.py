@@ -100,7 +100,7 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
       names = archive.namelist()
       if names and all(name.endswith('.npy') for name in names):
-        return arrays.read_npz(archive)
+        return arrays.read_npz(file)
       return torch_files.read_zip(archive, size)
   if head.startswith(b'\x80'):
     return torch_files.read_legacy(file, size)

@@ -1,14 +1,13 @@
 """Readers of files that hold arrays and nothing else."""
 
-import io
 import json
 import math
 from typing import BinaryIO
-import zipfile
 
 import numpy as np
 
-from mrnn_jax.runtime import bounded_files, npz
+from mrnn_jax.runtime import npz
+from mrnn_jax.runtime.npz import UnusableError
 
 # Ten thousand tensors; JSON takes many times its size in memory.
 _MAX_HEADER = 1 << 24
@@ -25,10 +24,6 @@ _DTYPES = {
   'U8': 'u1',
   'BOOL': '?',
 }
-
-
-class UnusableError(ValueError):
-  """Why a file is refused: the end of a sentence that begins with its name."""
 
 
 def from_bytes(
@@ -99,37 +94,14 @@ def read_safetensors(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
   return tensors
 
 
-def read_npz(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
   """Read a ``.npz`` whose arrays hold no Python objects.
 
   Args:
-    archive: the file.
+    file: the archive.
 
   Raises:
     UnusableError: an array holds objects, which only pickle could read.
   """
-  entries = archive.infolist()
-  size = sum(entry.file_size for entry in entries)
-  if bounded_files.is_packed_too_well(
-    size, sum(x.compress_size for x in entries)
-  ):
-    raise UnusableError(
-      f'would become {size >> 20:,} MB, more than'
-      f' {bounded_files.MAX_PACKING} times its size: save it without'
-      ' compression'
-    )
-  tensors = {}
-  for name in archive.namelist():
-    data = io.BytesIO(archive.read(name))
-    shape, dtype = npz.read_header(data)
-    if dtype.hasobject:
-      raise UnusableError(
-        f'holds Python objects in {name!r}: save arrays of numbers'
-      )
-    # Before anything of that size is reserved.
-    if math.prod(shape) * dtype.itemsize > len(data.getbuffer()):
-      raise UnusableError('is cut off: fetch it again')
-    data.seek(0)
-    array = np.lib.format.read_array(data, allow_pickle=False)
-    tensors[name.removesuffix('.npy')] = array
-  return tensors
+  reader = npz.Reader(file)
+  return {name: reader.read(name) for name in reader.names}

@@ -1,0 +1,183 @@
+"""Opens picture files of others, whatever they are called: the only place.
+
+Nothing here takes more memory than a photo may need, and no file is handed to
+a program outside, as Pillow does with EPS.
+"""
+
+import io
+import os
+import warnings
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from mrnn_jax.runtime import messages
+
+# No others: Pillow hands some of them (EPS) to programs outside.
+_FORMATS = (
+  *('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'JPEG2000', 'AVIF'),
+  'PPM',
+)
+# Beyond that, a small file can fill the memory.
+MAX_PIXELS = 90_000_000
+MAX_BYTES = 1 << 29
+_TOO_LARGE = f'more than {MAX_PIXELS:,} pixels: save it smaller, or as JPEG'
+_TOO_LARGE_JPEG = (
+  f'more than {MAX_PIXELS:,} pixels: save it smaller, or without "progressive"'
+)
+
+# Beginnings of the segments of a JPEG.
+_FRAMES, _SEQUENTIAL, _SCAN = range(0xC0, 0xD0), (0xC0, 0xC1), 0xDA
+_TABLES = (0xC4, 0xC8, 0xCC)  # Between the frames, but none.
+
+_ORIENTATION = 0x0112
+_TRANSPOSE = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureError(ValueError):
+  """Why a picture cannot be read, for a report that names its file."""
+
+
+def read_rgb(path: str | os.PathLike, side: int) -> Image.Image:
+  """Read a picture as RGB.
+
+  Grey, palette, CMYK and 16-bit pictures become RGB of 8 bits, what is
+  transparent becomes white, of an animation the first frame counts, and a
+  photo is turned as its EXIF data say.
+
+  Args:
+    path: its file.
+    side: pixels of a side that are needed; a JPEG may be decoded smaller than
+      it is, but not below twice as many.
+
+  Raises:
+    PictureError: it cannot be read; the message is the reason.
+  """
+  try:
+    with open(path, 'rb') as file:
+      data = file.read(MAX_BYTES + 1)
+  except OSError as error:
+    raise PictureError(error.strerror or str(error)) from error
+  if not data:
+    raise PictureError('the file is empty')
+  if len(data) > MAX_BYTES:
+    raise PictureError(f'more than {MAX_BYTES >> 20} MB')
+  try:
+    with _open(data) as image:
+      _draft(image, data, 2 * side)
+      if image.width * image.height > MAX_PIXELS:
+        raise PictureError(_TOO_LARGE)
+      return _to_rgb(_upright(image))
+  except PictureError:
+    raise
+  except Image.DecompressionBombError as error:
+    raise PictureError(_TOO_LARGE) from error
+  except Image.UnidentifiedImageError as error:
+    raise PictureError('no image of a known format') from error
+  # Broken files lead Pillow's decoders to nearly any exception.
+  except Exception as error:
+    raise PictureError(f'broken: {messages.first_line(error)}') from error
+
+
+def quiet():
+  """Silence Pillow's warnings: they name no file, and photos go on in spite."""
+  warnings.filterwarnings('ignore', module=r'PIL\.')
+
+
+def _open(data: bytes) -> Image.Image:
+  """Open a picture of one of the formats, without decoding it."""
+  Image.init()
+  formats = [name for name in _FORMATS if name in Image.OPEN]
+  try:
+    return Image.open(io.BytesIO(data), formats=formats)
+  except Image.DecompressionBombError:
+    if not data.startswith(b'\xff\xd8'):
+      raise
+    # Pillow's own limit does not know that a JPEG can be decoded small.
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+
+
+def _draft(image: Image.Image, data: bytes, side: int) -> None:
+  """Have a JPEG decoded small, if that leaves the size that is needed.
+
+  One that is too large gets as small as it must, if rows of it are decoded one
+  after another.
+
+  Raises:
+    PictureError: it is too large, and decoded as a whole, however small.
+  """
+  scale = 1
+  if image.width * image.height > MAX_PIXELS:
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and not _by_rows(data):
+      raise PictureError(_TOO_LARGE_JPEG)
+    while scale < 8 and image.width * image.height > MAX_PIXELS * scale**2:
+      scale *= 2
+  sides = [max(1, min(side, x // scale)) for x in image.size]
+  image.draft(None, tuple(sides))
+
+
+def _by_rows(data: bytes) -> bool:
+  """Whether a JPEG is decoded row by row: all colours in one sequential scan.
+
+  Of others the library keeps all coefficients, up to 6 bytes a pixel.
+  """
+  place, sequential, colours = 2, False, 0
+  while place + 10 <= len(data) and data[place] == 0xFF:
+    kind = data[place + 1]
+    if kind == _SCAN:
+      return sequential and data[place + 4] == colours
+    if kind in _FRAMES and kind not in _TABLES:
+      sequential, colours = kind in _SEQUENTIAL, data[place + 9]
+    place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
+  return False
+
+
+def _upright(image: Image.Image) -> Image.Image:
+  """Turn a photo as its EXIF data say, if they can be read."""
+  try:
+    orientation = image.getexif().get(_ORIENTATION)
+  except Exception:  # As for any broken file; the pixels may be sound.
+    orientation = None
+  if orientation not in _TRANSPOSE:
+    return image
+  return image.transpose(_TRANSPOSE[orientation])
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+  """Return a picture of any mode as RGB."""
+  if image.mode == 'RGB' and 'transparency' not in image.info:
+    image.load()  # Its file is closed behind it.
+    return image
+  if image.mode == 'F' or image.mode.startswith('I'):
+    grey = _to_8_bits(np.asarray(image), image.mode)
+    return Image.fromarray(grey).convert('RGB')
+  if 'transparency' in image.info or image.mode in ('LA', 'PA', 'RGBA', 'RGBa'):
+    image = image.convert('RGBA')
+    white = Image.new('RGBA', image.size, 'white')
+    return Image.alpha_composite(white, image).convert('RGB')
+  return image.convert('RGB')
+
+
+def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
+  """Return grey values of more than 8 bits as uint8.
+
+  Args:
+    values: what Pillow gives.
+    mode: 'I;16' and the like are of 16 bits; so are those of 'I' unless all
+      fit into 8; those of 'F' lie between 0 and 1 unless one is larger.
+  """
+  values = np.nan_to_num(np.asarray(values, np.float64))
+  highest = values.max()
+  if mode.startswith('I;16') or (mode == 'I' and highest > 255):
+    values = values / 257
+  elif mode == 'F' and highest <= 1:
+    values = values * 255
+  return np.clip(np.round(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,47 @@
+"""The learning rate that is told is the one that steps are taken with."""
+
+import json
+
+import pytest
+import tiny_run
+
+from mrnn_jax.runtime import stopping
+from mrnn_jax.training import loop
+
+pytestmark = pytest.mark.usefixtures('quick_compiler')
+
+
+def test_plateau_is_seen_in_the_log(tiny_data_dir, tmp_path, monkeypatch):
+  """Half after each 2 validations without a better one, also when resumed."""
+  config = tiny_run.config(
+    tmp_path,
+    tiny_data_dir,
+    schedule='plateau',
+    decay_factor=0.5,
+    decay_patience=2,
+    eval_every_steps=2,
+    log_every_steps=1,
+    warmup_steps=0,
+    num_epochs=3.0,
+  )
+  # At steps 2, 4, 6, and 8, where the run is stopped once; 10, 12.
+  found = iter([9.0, 10.0, 10.0, None, 10.0, 10.0, 10.0])
+
+  def validate(*unused):
+    if (value := next(found)) is None:
+      raise stopping.Stopped('here')
+    return value
+
+  monkeypatch.setattr(loop._Run, 'validate', validate)
+  with pytest.raises(stopping.Stopped):
+    loop.train(config)
+  loop.train(config)
+  lines = (tmp_path / 'log.jsonl').read_text().splitlines()
+  rates = {
+    line['step']: line['learning_rate']
+    for line in map(json.loads, lines)
+    if 'learning_rate' in line
+  }
+  assert list(rates) == list(range(1, 13))
+  expected = [0.01] * 6 + [0.005] * 4 + [0.0025] * 2
+  assert list(rates.values()) == pytest.approx(expected, rel=1e-6)
