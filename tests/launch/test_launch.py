@@ -4,6 +4,7 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 
 from absl import flags
 import pytest
@@ -272,6 +273,9 @@ def test_scoring_in_kubernetes():
   'name', ['local.sh', 'tpu_vm.sh', 'slurm.sbatch', 'slurm_score_array.sbatch']
 )
 def test_shellcheck(name):
-  if not shutil.which('shellcheck'):
+  # By pip it lies beside the interpreter.
+  beside = pathlib.Path(sys.executable).with_name('shellcheck')
+  program = str(beside) if beside.exists() else shutil.which('shellcheck')
+  if not program:
     pytest.skip('shellcheck is not installed')
-  subprocess.run(['shellcheck', LAUNCH / name], check=True)
+  subprocess.run([program, LAUNCH / name], check=True)
