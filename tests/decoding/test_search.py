@@ -113,7 +113,8 @@ def test_no_early_stop_while_a_longer_caption_can_still_win():
   np.testing.assert_allclose(score, np.log(0.4) / 4, rtol=1e-5)
 
 
-def test_no_step_after_all_are_settled():
+@pytest.mark.parametrize('length_penalty', [0.0, 1.0])
+def test_no_step_after_all_are_settled(length_penalty):
   # ##END## comes after A, and A after ##START##, with certainty; the other
   # hypotheses go on, and no two are equally unlikely.
   rng = np.random.default_rng(0)
@@ -126,8 +127,9 @@ def test_no_step_after_all_are_settled():
     jax.debug.callback(lambda: steps.append(1), ordered=False)
     return table_step_fn(jnp.asarray(table))(carry, tokens, image)
 
-  # The best of the beam is sure long before the other two are.
-  options = DecodeOptions('beam', beam_size=3)
+  # The best of the beam is sure long before the other two are, which even if
+  # they grew by 30 words at no cost would be worse.
+  options = DecodeOptions('beam', beam_size=3, length_penalty=length_penalty)
   zeros = jnp.zeros(1, jnp.int32)
   prefix = jnp.zeros((1, 0), jnp.int32)
   result = quick_jit(functools.partial(search, step_fn, options=options))(

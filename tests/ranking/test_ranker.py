@@ -253,6 +253,14 @@ def test_mean_probability_of_images_in_blocks(
   )
 
 
+def test_ten_are_returned_unless_more_are_asked_for(
+  ranker, sentences, features
+):
+  ranking = ranker.rank(sentences, features)
+  assert ranking.sentences.shape == (13, 10)
+  assert ranking.images.shape == (60, 10)
+
+
 @pytest.mark.parametrize('top', [1, 4, 1000])
 def test_best_are_those_of_the_matrix(
   ranker, sentences, features, matrix, monkeypatch, top
