@@ -72,6 +72,15 @@ def test_good_turing_by_hand():
   np.testing.assert_allclose(factors, expected)
 
 
+def test_counts_without_larger_ones_stay():
+  """Nobody was seen 4 times: what was seen 3 times can be compared with none."""
+  counts = np.repeat([1, 2, 3], [10, 4, 1])
+  with pytest.warns(UserWarning, match='for pairs that were seen 3 times'):
+    factors = ngram_counts.good_turing(counts, 'pairs')
+  # 3 n_3 / n_1 = .3; 2 n_2 / n_1 = .8, 3 n_3 / (2 n_2) = .375.
+  np.testing.assert_allclose(factors, [1, 0.5 / 0.7, 0.075 / 0.7, 1, 1, 1])
+
+
 @pytest.mark.filterwarnings('ignore:Good and Turing')
 def test_katz_by_hand():
   """No discount can be relied on here: each context is given one count more.
@@ -180,6 +189,8 @@ def test_the_textbook_and_the_tables_agree(smoothing, order):
   captions = drawn()
   estimate = ngram_counts.SMOOTHINGS[smoothing]
   levels = estimate(*flat(captions), order, WORDS)
+  for level in levels:
+    assert len(level.weights) == len(level.probs) == len(level.words)
   plain = Plain(captions, order)
   one = plain.kneser_ney if smoothing == 'kneser-ney' else plain.katz
   for context in CONTEXTS[: 5 if order == 2 else None]:
