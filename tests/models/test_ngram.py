@@ -73,7 +73,7 @@ def test_good_turing_by_hand():
 
 
 def test_counts_without_larger_ones_stay():
-  """Nobody was seen 4 times: what was seen 3 times can be compared with none."""
+  """Nothing was seen 4 times, to compare with what was seen 3 times."""
   counts = np.repeat([1, 2, 3], [10, 4, 1])
   with pytest.warns(UserWarning, match='for pairs that were seen 3 times'):
     factors = ngram_counts.good_turing(counts, 'pairs')
