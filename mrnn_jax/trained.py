@@ -137,6 +137,9 @@ class TrainedModel:
       length_penalty: scores are divided by length to this power.
       max_words: words a caption may have at most.
       no_repeat_ngram: no so many words in a row twice; 0: no such rule.
+
+    Raises:
+      InputError: no caption of an image keeps to these.
     """
     given = {
       'beam_size': beam_size,
@@ -150,6 +153,11 @@ class TrainedModel:
     decoded = self.generate(
       self.check_features(features), decode_options(config)
     )
+    if (decoded.log_probs[:, 0] == -np.inf).any():
+      raise InputError(
+        'there is an image of which no caption keeps to min_words and '
+        'no_repeat_ngram: lower them.'
+      )
     return [
       ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
       for words, length in zip(decoded.words, decoded.lengths, strict=True)

@@ -148,6 +148,15 @@ def test_nothing_is_compiled_twice(model, features):
   assert not compiled
 
 
+def test_an_image_without_a_caption_is_told(model, features, monkeypatch):
+  """Where the rules leave none there are no words, which is no caption."""
+  found = model.generate(features, DecodeOptions(beam_size=2))
+  found.log_probs[3, 0] = -np.inf
+  monkeypatch.setattr(trained.TrainedModel, 'generate', lambda *_, **__: found)
+  with pytest.raises(InputError, match='no caption keeps to min_words'):
+    model.caption(features)
+
+
 def test_log_prob_is_one_row_an_image(model, features):
   log_probs = model.log_prob(features, SENTENCES)
   assert log_probs.shape == (5, 4)

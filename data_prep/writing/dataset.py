@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from data_prep.caption_features import CaptionFeatures
 from data_prep.writing import beam_jobs, places
 from data_prep.writing.content import Content
+from mrnn_jax.data import datasets
 from mrnn_jax.runtime import errors
 
 
@@ -36,7 +37,7 @@ def is_there(
     overwrite: whether a dataset of other inputs may be replaced.
 
   Returns:
-    True if it is there, made from the same inputs.
+    True if it is there and whole, made from the same inputs.
 
   Raises:
     InputError: another one is there and must not be overwritten.
@@ -51,13 +52,27 @@ def is_there(
   except (OSError, ValueError, KeyError, TypeError):
     found = None
   if found == wanted:
-    return True
+    # What is damaged is written again: nothing is lost by it.
+    return _is_whole(path)
   if overwrite:
     return False
   raise errors.InputError(
     f'{path} holds a dataset made from other input: replace it with'
     ' --overwrite, or write elsewhere with --data_dir.'
   )
+
+
+def _is_whole(path: epath.Path) -> bool:
+  """Say whether every record of a dataset can be read."""
+  try:
+    builder, _ = datasets.open_folder(path)
+    for split in datasets.SPLITS:
+      source = builder.as_data_source(split)
+      for index in range(len(source)):
+        source[index]  # ArrayRecord's chunks carry hashes.
+  except Exception:  # Readers raise whatever their C++ side does.
+    return False
+  return True
 
 
 def write(

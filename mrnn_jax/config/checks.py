@@ -16,7 +16,13 @@ _OF_STEPS = frozenset(
   field.name
   for field in dataclasses.fields(TrainingFields)
   if field.name != 'seed'
-)
+) | {
+  'accumulate_steps',
+  'keep_checkpoints',
+  'log_every_steps',
+  'profile_steps',
+  'reader_threads',
+}
 
 
 def check(config: Any) -> None:
@@ -124,7 +130,8 @@ def check_effect(
         f'--{name} is for --model={_one_of(have)}: leave it out with '
         f'--model={config.model}.'
       )
-    if models.MODELS[config.model].counted and name in _OF_STEPS:
+    counted = models.MODELS[config.model].counted
+    if counted and name in _OF_STEPS and getattr(config, name) != '':
       raise InputError(
         f'--{name} is for models that are trained step by step: leave it out '
         f'with --model={config.model}, which is counted.'

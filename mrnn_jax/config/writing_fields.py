@@ -9,6 +9,11 @@ from mrnn_jax.config.task_facts import EVALUATION, WRITING
 _CHOSEN = {'tasks': ('train', *WRITING), 'remembered': True}
 
 _SEARCH = When(lambda c: not c.sample, 'with --sample', 'leave out --sample')
+_STOPS = When(
+  lambda c: c.length_protocol != 'reference',
+  'with --length_protocol=reference, which counts words by the references',
+  'leave that out',
+)
 _SAMPLING = When(lambda c: c.sample, 'without --sample', 'add --sample')
 _GROUPS = When(
   lambda c: c.beam_groups > 1,
@@ -34,7 +39,11 @@ class WritingFields:
     **_CHOSEN,
   )
   nbest: int = flag(
-    1, 'Captions an image to write, at most beam_size.', WRITING, low=1
+    1,
+    'Captions an image to write, at most beam_size.',
+    WRITING,
+    when=(_STOPS,),
+    low=1,
   )
   beam_groups: int = flag(
     1,
@@ -56,15 +65,23 @@ class WritingFields:
   length_penalty: float = flag(
     0.0,
     'Beam scores are divided by length to this power.',
-    when=(_SEARCH,),
+    when=(_SEARCH, _STOPS),
     low=0,
     **_CHOSEN,
   )
   max_words: int = flag(
-    30, 'Words a caption may have at most.', low=1, **_CHOSEN
+    30,
+    'Words a caption may have at most.',
+    when=(_STOPS,),
+    low=1,
+    **_CHOSEN,
   )
   min_words: int = flag(
-    0, 'Words a caption must have at least.', low=0, **_CHOSEN
+    0,
+    'Words a caption must have at least.',
+    when=(_STOPS,),
+    low=0,
+    **_CHOSEN,
   )
   no_repeat_ngram: int = flag(
     0,

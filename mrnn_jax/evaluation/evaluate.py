@@ -153,9 +153,15 @@ def convention(
     'references': float(num_own.mean()),
     'target_end': True,
     **search,
-    'length_penalty': config.length_penalty,
-    'max_words': config.max_words,
-    'min_words': config.min_words,
+    # Where captions are as long as references, nothing else bounds them.
+    **{
+      name: None if config.length_protocol == 'reference' else value
+      for name, value in (
+        ('length_penalty', config.length_penalty),
+        ('max_words', config.max_words),
+        ('min_words', config.min_words),
+      )
+    },
     'no_repeat_ngram': config.no_repeat_ngram,
     'rerank_neighbors': config.rerank_neighbors,
     'rerank_captions': config.rerank_captions if config.rerank_neighbors else 0,

@@ -58,22 +58,25 @@ class Gallery:
       for i, texts in enumerate(self.references)
       for text in texts
     ]
-    number = {(s['image'], s['text']): k for k, s in enumerate(sentences)}
+    # Of one image two may be the same.
+    numbers: dict[tuple[int, str], list[int]] = {}
+    for k, s in enumerate(sentences):
+      numbers.setdefault((s['image'], s['text']), []).append(k)
     images: list[dict[str, Any]] = [{'id': x} for x in self.image_ids]
     for query in self.queries:
       i = index[query['image_id']]
       if query['query'] == 'image':
         images[i]['rank'] = query['rank']
         images[i]['found'] = [
-          [number[index[x['image_id']], x['caption']], round(x['score'], 2)]
+          [numbers[index[x['image_id']], x['caption']][0], round(x['score'], 2)]
           for x in query['top']
         ]
       else:
-        sentence = sentences[number[i, query['caption']]]
-        sentence['rank'] = query['rank']
-        sentence['found'] = [
+        found = [
           [index[x['image_id']], round(x['score'], 2)] for x in query['top']
         ]
+        for k in numbers[i, query['caption']]:
+          sentences[k] |= {'rank': query['rank'], 'found': found}
     for image_id, line in self.captions.items():
       images[index[image_id]]['captions'] = [
         {

@@ -131,12 +131,17 @@ def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:
 def compare(workdirs: Sequence[str]) -> str:
   """Return the evaluations of several workdirs side by side, and chance."""
   columns: dict[str, Any] = {}
-  chance = None
+  chances = []
+  names = {epath.Path(workdir).name for workdir in workdirs}
   for workdir in workdirs:
     result = read_evaluation(workdir)
-    chance = chance or chance_column(result)
-    columns[f'{result["model"]} ({epath.Path(workdir).name})'] = result
-  columns['chance'] = chance
+    chances.append(chance_column(result))
+    name = epath.Path(workdir).name if len(names) == len(workdirs) else workdir
+    columns[f'{result["model"]} ({name})'] = result
+  # Of one pool alone: what chance gives in another is another number.
+  known = [x for x in chances if x]
+  if known and all(x == known[0] for x in known):
+    columns['chance'] = known[0]
   return format_table(columns)
 
 

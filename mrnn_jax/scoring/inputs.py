@@ -9,6 +9,7 @@ import json
 from typing import BinaryIO
 
 from etils import epath
+import numpy as np
 
 from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError
@@ -16,8 +17,8 @@ from mrnn_jax.scoring import records, text_files
 from mrnn_jax.scoring.records import Block, Format, Writer
 from mrnn_jax.scoring.shards import Shard
 
-# Bytes at either end of a file by which it is known again.
-_ENDS = 4096
+# By so much of a file it is known again.
+_PIECES, _PIECE_BYTES = 64, 1 << 20
 
 
 class Inputs:
@@ -58,15 +59,19 @@ class Inputs:
   def identity(self) -> str:
     """Return a hash by which the files are known, wherever they lie.
 
-    It is made of their names, sizes and ends: no shard has to read them all.
+    It is made of their names, sizes and bytes; of files that are larger than
+    ``_PIECES`` pieces of ``_PIECE_BYTES``, of so many pieces spread over them:
+    no shard has to read them all.
     """
     digest = hashlib.sha256()
     for path, size in self._sizes.items():
       digest.update(json.dumps([path.name, size]).encode())
+      last = max(0, size - _PIECE_BYTES)
+      count = min(_PIECES, -(-size // _PIECE_BYTES))
       with _reading(path), path.open('rb') as file:
-        digest.update(file.read(_ENDS))
-        file.seek(max(0, size - _ENDS))
-        digest.update(file.read(_ENDS))
+        for start in np.linspace(0, last, count, dtype=np.int64).tolist():
+          file.seek(start)
+          digest.update(file.read(_PIECE_BYTES))
     return digest.hexdigest()
 
   def num_bytes(self, shard: Shard) -> int:

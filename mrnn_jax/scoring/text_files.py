@@ -3,6 +3,7 @@
 Whatever stands in a line, it ends as a record or as a bad one with a reason.
 """
 
+import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import csv
 import io
@@ -146,14 +147,17 @@ class Table:
     reader = self._reader(lines)
     while True:
       line = lines.number + 1
+      lines.begin_row()
       try:
         fields = next(reader)
       except StopIteration:
         return
       except csv.Error as error:
         fields = f'is no line of a table ({error})'
+        lines.read_again()
       except bounded_files.LineError as error:
         fields = str(error)
+        lines.read_again()
       yield line, fields, sum(map(len, fields)) + 1
 
   def _reader(self, lines: '_TextLines') -> Iterator[list[str]]:
@@ -178,12 +182,29 @@ class _TextLines:
   def __init__(self, file: BinaryIO):
     self._lines = bounded_files.cut_lines(file, MAX_LINE_BYTES)
     self.number = 0
+    # The lines of the present row, and those to come once more.
+    self._row: list[tuple[int, bytes, int]] = []
+    self._again: collections.deque[tuple[int, bytes, int]] = collections.deque()
+
+  def begin_row(self) -> None:
+    """Take in that the next line begins a row."""
+    self._row = []
+
+  def read_again(self) -> None:
+    """Give the row's lines but its first once more.
+
+    A quote that is never closed takes in rows that are sound.
+    """
+    self._again.extendleft(reversed(self._row[1:]))
+    self.number = self._row[0][0]
 
   def __iter__(self) -> '_TextLines':
     return self
 
   def __next__(self) -> str:
-    self.number, line, _ = next(self._lines)
+    item = self._again.popleft() if self._again else next(self._lines)
+    self._row.append(item)
+    self.number, line, _ = item
     return bounded_files.decode_line(self.number, line, MAX_LINE_BYTES)
 
 

@@ -1,6 +1,7 @@
 """What a training run tells: lines, log.jsonl, TensorBoard, a loss curve."""
 
 from collections.abc import Mapping, Sequence
+import io
 import json
 import math
 import tempfile
@@ -270,5 +271,6 @@ def draw_loss_curve(lines: list[dict[str, Any]], path: epath.PathLike) -> None:
   axes.set_ylabel('perplexity per word')
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
-  with epath.Path(path).open('wb') as f:
-    figure.savefig(f, format='png', dpi=120)
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format='png', dpi=120)
+  files.write_bytes(path, buffer.getvalue())

@@ -96,6 +96,12 @@ class _Run:
     )
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
+    if config.warmup_steps >= self.total_steps:
+      say(
+        f'note: --warmup_steps={config.warmup_steps:,} is the whole run of '
+        f'{self.total_steps:,} steps: the learning rate rises to its end; '
+        'lower it, or take more --num_epochs.'
+      )
     self.eval_every = config.eval_every_steps or steps_per_epoch
     self.model = models.create_model(
       config.model, len(vocabulary), dataset.feature_size, config.fixed()

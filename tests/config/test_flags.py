@@ -204,6 +204,22 @@ def test_which_flags_stand_on_the_command_line(flag_file):
       '--encoder_weights has no effect without --photos',
     ),
     (
+      '--task=evaluate --length_protocol=reference --max_words=9',
+      '--max_words has no effect with --length_protocol=reference',
+    ),
+    (
+      '--task=evaluate --length_protocol=reference --nbest=2',
+      '--nbest has no effect with --length_protocol=reference',
+    ),
+    (
+      '--task=train --model=ngram --accumulate_steps=2',
+      '--accumulate_steps is for models that are trained step by step',
+    ),
+    (
+      '--task=train --model=ngram --profile_steps=1:2',
+      '--profile_steps is for models that are trained step by step',
+    ),
+    (
       '--task=report --thumbnail_size=9',
       '--thumbnail_size has no effect without --photos',
     ),
@@ -227,6 +243,7 @@ def test_a_flag_without_effect_is_refused(words, message, flag_file):
   'words',
   [
     '--task=train --beam_size=5 --norm_images=9 --shortlist=100 --data_dir=d',
+    '--model=ngram --profile_steps= --workdir=w',
     '--task=evaluate --profile_steps= --shard=',  # As scripts hand them on.
     '--noretrieval --norm_images=9',
     '--task=evaluate --sample --temperature=.5 --min_words=2 --nbest=3',

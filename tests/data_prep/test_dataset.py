@@ -91,6 +91,22 @@ def test_same_input_is_there_and_other_input_is_refused(tmp_path):
   assert [p.name for p in path.parent.iterdir()] == ['1.0.0']
 
 
+@pytest.mark.parametrize('file', ['*-test.*', 'dataset_info.json'])
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_a_damaged_dataset_is_written_again(tmp_path, file, overwrite):
+  made = content()
+  path = dataset.write(made, tmp_path)
+  (damaged,) = path.glob(file)
+  damaged.write_bytes(damaged.read_bytes()[:50])
+
+  def is_there():
+    return dataset.is_there(tmp_path, 'custom', made.fingerprint, overwrite)
+
+  assert not is_there()
+  dataset.write(made, tmp_path)
+  assert is_there()
+
+
 def test_fingerprint_sees_every_input():
   base = content().fingerprint
   assert content().fingerprint == base

@@ -108,3 +108,8 @@ def test_sentences_are_those_that_are_measured():
   assert found['compute_dtype'] == 'float32'
   found = evaluate.convention(model, whole, whole, config)
   assert found['sentences'] == 4
+  assert (found['max_words'], found['min_words']) == (30, 0)
+  found = evaluate.convention(
+    model, whole, whole, config.replace(length_protocol='reference')
+  )
+  assert (found['max_words'], found['length_penalty']) == (None, None)

@@ -20,6 +20,7 @@ import pytest
 from mrnn_jax.data import datasets
 from mrnn_jax.reports import gallery, report
 from mrnn_jax.reports import photos as photos_lib
+from mrnn_jax.reports.sections import training
 from mrnn_jax.runtime.errors import InputError
 
 
@@ -159,3 +160,25 @@ def test_sentences_may_hold_every_kind_of_line_end(tmp_path):
   path = tmp_path / 'lines.jsonl'
   path.write_text(json.dumps(line, ensure_ascii=False) + '\n')
   assert gallery.read_lines(path, lambda unused: {'caption': str}) == [line]
+
+
+def test_sentences_of_one_image_may_be_the_same():
+  top = [{'image_id': 'a', 'score': -1.234, 'caption': 'A dog.'}]
+  query = {'image_id': 'a', 'caption': 'A dog.', 'rank': 3, 'top': top}
+  page = gallery.Gallery(
+    ['a'],
+    [['A dog.', 'A cat.', 'A dog.']],
+    {},
+    [{'query': 'sentence', **query}, {**query, 'query': 'image'}],
+  ).as_json(None)
+  one, other, same = page['sentences']
+  assert one == same
+  assert (one['rank'], one['found']) == (3, [[0, -1.23]])
+  assert 'rank' not in other
+  assert page['images'][0]['found'] == [[0, -1.23]]
+
+
+def test_a_counted_model_has_no_log(tmp_path):
+  for model, said in (('ngram', 'is counted'), ('m-rnn', 'Training writes it')):
+    config = make_config(tmp_path).replace(model=model)
+    assert said in training.section(config)

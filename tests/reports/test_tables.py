@@ -47,6 +47,19 @@ def test_runs_are_compared(tmp_path):
   assert 'm-rnn (one)' in text
 
 
+def test_runs_of_one_name_or_of_other_data_are_told_apart(tmp_path):
+  for name, chance in (('a', 0.1), ('b', 5.0)):
+    folder = tmp_path / name / 'run'
+    folder.mkdir(parents=True)
+    result = {**RESULT, 'chance': {'image_to_text': {'r@1': chance}}}
+    (folder / 'evaluation.json').write_text(json.dumps(result))
+  one, two = (str(tmp_path / name / 'run') for name in 'ab')
+  text = tables.compare([one, two])
+  assert f'm-rnn ({one})' in text and f'm-rnn ({two})' in text
+  # No chance is that of both.
+  assert cells(text, 'image to text R@1') == ['20.0', '20.0']
+
+
 def test_seeds_have_mean_and_spread(tmp_path, capsys):
   for name, value in (('s0', 17.0), ('s1', 18.0), ('s2', 20.5)):
     (tmp_path / name).mkdir()

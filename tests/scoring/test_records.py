@@ -165,9 +165,25 @@ def test_bad_rows_of_a_table(folder):
   assert 'is not UTF-8' in found[4]
   assert 'has no "image_id"' in found[5]
   assert 'is longer than 1 MB' in found[6]
-  # The quote swallows no more than a field may hold.
   assert 'field larger than field limit' in found[8]
-  assert max(found) > 2000
+  # What the quote took in is read again, each line by itself.
+  assert 'has 1 fields' in found[9]
+
+
+@pytest.mark.parametrize('num_rows', [20, 6000])
+def test_a_quote_that_is_never_closed_spoils_one_row(folder, num_rows):
+  rows = [f'{i},A dog runs over field {i}.' for i in range(num_rows)]
+  rows[5] = '5,"A dog.'
+  rows[7] = '7,\xff'
+  path = folder / 'r.csv'
+  text = '\n'.join(['image_id,sentence', *rows]) + '\n'
+  path.write_bytes(text.encode('latin-1'))
+  blocks = read(path, 1000)
+  records = [x for block in blocks for x in block.records]
+  assert len(records) == num_rows
+  assert [x.line for x in records] == list(range(2, num_rows + 2))
+  bad = [x.line for x in records if isinstance(x, BadRecord)]
+  assert bad == [7, 9]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +263,7 @@ def test_shards_together_are_the_input(folder, num_shards):
   assert sorted(seen) == list(range(number))
 
 
-def test_the_identity_of_the_input(folder):
+def test_the_identity_of_the_input(folder, monkeypatch):
   def identity(name='a', content='x' * 9000):
     path = folder / name / 'r.jsonl'
     path.parent.mkdir(exist_ok=True)
@@ -257,6 +273,13 @@ def test_the_identity_of_the_input(folder):
   assert identity() == identity('elsewhere')
   assert identity() != identity(content='x' * 9001)
   assert identity() != identity(content='x' * 8999 + 'y')
+  assert identity() != identity(content='x' * 4500 + 'y' + 'x' * 4499)
+  # Of a larger file pieces are looked at, the last one too.
+  monkeypatch.setattr(inputs, '_PIECES', 3)
+  monkeypatch.setattr(inputs, '_PIECE_BYTES', 10)
+  assert identity() == identity(content='x' * 2000 + 'y' + 'x' * 6999)
+  for at in (0, 4499, 8999):
+    assert identity() != identity(content='x' * at + 'y' + 'x' * (8999 - at))
 
 
 class TestParquet:

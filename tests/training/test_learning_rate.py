@@ -45,3 +45,20 @@ def test_plateau_is_seen_in_the_log(tiny_data_dir, tmp_path, monkeypatch):
   assert list(rates) == list(range(1, 13))
   expected = [0.01] * 6 + [0.005] * 4 + [0.0025] * 2
   assert list(rates.values()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_that_is_all_warm_up_is_told(
+  tiny_data_dir, tmp_path, monkeypatch, capsys
+):
+  """Else the schedule that was asked for never comes, and nobody knows."""
+
+  def enough(self):
+    raise stopping.Stopped('here')
+
+  monkeypatch.setattr(loop._Run, 'first_state', enough)
+  for warmup_steps, told in ((16, True), (15, False)):
+    config = tiny_run.config(tmp_path, tiny_data_dir, warmup_steps=warmup_steps)
+    with pytest.raises(stopping.Stopped):
+      loop.train(config)
+    said = capsys.readouterr().out
+    assert ('--warmup_steps=16 is the whole run of 16 steps' in said) == told

@@ -22,6 +22,21 @@ def read_summary(workdir):
   return json.loads((workdir / run_times.SUMMARY_FILE).read_text())
 
 
+def test_a_loss_curve_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+  path = tmp_path / 'loss.png'
+  lines = [{'step': 1, 'epoch': 1.0, 'validation_perplexity': 9.0}]
+  path.write_bytes(b'the one before')
+
+  def stopped(figure, file, **unused):
+    file.write(b'half')
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr('matplotlib.figure.Figure.savefig', stopped)
+  with pytest.raises(KeyboardInterrupt):
+    log_lib.draw_loss_curve(lines, path)
+  assert path.read_bytes() == b'the one before'
+
+
 @pytest.fixture
 def level():
   yield progress.set_level

@@ -72,6 +72,8 @@ def _plain(value: Any) -> str:
   """Return a value of a convention as people write it."""
   if isinstance(value, Mapping):
     return ', '.join(_plain(x) for x in value.values() if x not in ('', None))
+  if value is None:
+    return '–'
   if isinstance(value, bool):
     return 'yes' if value else 'no'
   if isinstance(value, int | float):

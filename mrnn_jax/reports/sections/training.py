@@ -3,6 +3,7 @@
 from etils import epath
 
 from mrnn_jax.config import Config
+from mrnn_jax.models import MODELS
 from mrnn_jax.reports import charts, page_parts
 from mrnn_jax.reports.sections.commands import command
 from mrnn_jax.training import log as log_lib
@@ -37,7 +38,11 @@ def section(config: Config) -> str:
       'bits a word',
     ),
   ]
-  if not any(drawn):
+  if not any(drawn) and MODELS[config.model].counted:
+    body = page_parts.note(
+      f'{config.model} is counted, not trained step by step: it has no log.'
+    )
+  elif not any(drawn):
     body = page_parts.note(
       'There is no training log here. Training writes it:',
       command('train', config),
