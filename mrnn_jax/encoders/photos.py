@@ -7,16 +7,22 @@ import dataclasses
 import itertools
 import os
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
 
 from mrnn_jax.runtime import messages, picture_files
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.errors import InputError, printable
 
 SUFFIXES = (
   *('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff'),
   *('.jp2', '.avif', '.ppm', '.pgm', '.jfif'),
+)
+# What cameras and programs also write: left aside, but not without a word.
+_NOT_READ = (
+  *('.heic', '.heif', '.jxl', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf'),
+  *('.orf', '.rw2', '.psd', '.svg', '.eps', '.tga', '.ico', '.pdf'),
 )
 # Whole photo, shape not kept; or the middle of it.
 RESIZES = ('squash', 'center_crop')
@@ -102,10 +108,19 @@ def _find(images: str) -> list[Photo]:
   """Find the photos of a folder, a photo, or a list."""
   path = pathlib.Path(images).expanduser()
   if path.is_dir():
+    there = [file for file in sorted(path.rglob('*')) if file.is_file()]
+    kinds = collections.Counter(file.suffix.lower() for file in there)
+    others = [f'{kinds[x]:,} {x}' for x in _NOT_READ if kinds[x]]
+    if others:
+      print(
+        f'note: {printable(images)} holds pictures of kinds that are not read '
+        f'({", ".join(others)}): save them as JPEG or PNG.',
+        file=sys.stderr,
+      )
     return [
       Photo(file.relative_to(path).as_posix(), str(file))
-      for file in sorted(path.rglob('*'))
-      if file.suffix.lower() in SUFFIXES and file.is_file()
+      for file in there
+      if file.suffix.lower() in SUFFIXES
     ]
   if path.suffix.lower() in SUFFIXES and path.is_file():
     return [Photo(images, str(path))]

@@ -283,6 +283,20 @@ def test_find_all_names_what_is_wrong(tmp_path):
       photos.find_all(str(tmp_path / name))
 
 
+def test_pictures_that_are_not_read_are_told(tmp_path, capsys):
+  for name in ('a.jpg', 'b.HEIC', 'c/d.heic', 'e.nef', 'notes.txt'):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b'x')
+  assert [x.id for x in photos.find_all(str(tmp_path))] == ['a.jpg']
+  said = capsys.readouterr().err
+  assert 'kinds that are not read (2 .heic, 1 .nef)' in said
+  (tmp_path / 'f').mkdir()
+  (tmp_path / 'f/g.png').write_bytes(b'x')
+  photos.find_all(str(tmp_path / 'f'))
+  assert capsys.readouterr().err == ''
+
+
 def test_two_folders_with_a_photo_of_one_name(tmp_path):
   for name in ('cats/1.jpg', 'dogs/1.jpg', 'dogs/2.jpg'):
     (tmp_path / name).parent.mkdir(exist_ok=True)
