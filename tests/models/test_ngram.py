@@ -63,6 +63,14 @@ def test_kneser_ney_by_hand():
   assert after[A] == pytest.approx((3 - 1 / 3) / 3 + (1 / 3) / 3 * 0.176)
 
 
+@pytest.mark.filterwarnings('ignore:.*are too few')
+def test_every_n_gram_has_a_weight():
+  """Also "c ##END##", the last of them, which nothing follows."""
+  levels = ngram_counts.kneser_ney(*flat(SMALL), 3, V)
+  assert [len(x.weights) for x in levels] == [7, 5, 4]
+  assert levels[1].weights[-1] == 1
+
+
 def test_good_turing_by_hand():
   """n_1 ... n_6 = 10, 5, 3, 2, 1, 1: 6 n_6 / n_1 = .6; 5 would grow."""
   counts = np.repeat([1, 2, 3, 4, 5, 6, 9], [10, 5, 3, 2, 1, 1, 4])
