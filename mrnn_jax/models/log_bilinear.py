@@ -1,7 +1,7 @@
-"""Log-bilinear models: the next word's vector is foretold from a few words'.
+"""Log-bilinear models: the next word's vector is predicted from a few words'.
 
 LBL (Mnih & Hinton 2007) sees words alone; MLBL-B and MLBL-F (Kiros et al. 2014)
-see the image too, added to what is foretold, or gating it.
+see the image too, added to what is predicted, or gating it.
 
 Letters: B rows, T steps, n context words, E word vector, F factors, V
 vocabulary, D image feature.
@@ -32,7 +32,7 @@ class LogBilinear(Model):
     context_size: n.
     vector_size: E.
     context_dropout: rate on the vectors of the context's words.
-    foretold_dropout: rate on r, the image's part of it included.
+    prediction_dropout: rate on r, the image's part of it included.
   """
 
   sees_images: ClassVar[bool] = False
@@ -46,8 +46,8 @@ class LogBilinear(Model):
   context_dropout: float = option(
     0.0, 'Dropout on the word vectors of the context.', low=0, high=0.99
   )
-  foretold_dropout: float = option(
-    0.0, "Dropout on the foretold word's vector.", low=0, high=0.99
+  prediction_dropout: float = option(
+    0.0, "Dropout on the predicted word's vector.", low=0, high=0.99
   )
 
   def setup(self):
@@ -75,7 +75,7 @@ class LogBilinear(Model):
     """Read one word a row; the new context [B, n], and r [B, E]."""
     context = jnp.concatenate([carry[:, 1:], tokens[:, None]], axis=1)
     context = jnp.where(tokens[:, None] == START, START, context)
-    return context.astype(jnp.int32), self._foretell(context, None)
+    return context.astype(jnp.int32), self._predict(context, None)
 
   def language(self, tokens: Array, row_keys: Array | None = None) -> Array:
     """Return r [B, T, E] for tokens [B, T]."""
@@ -87,7 +87,7 @@ class LogBilinear(Model):
     back = jnp.arange(self.context_size - 1, -1, -1)
     places = jnp.maximum(step[:, None] - back, begin[:, :, None])
     context = jnp.take_along_axis(tokens[:, None, :], places, axis=2)
-    return self._foretell(context, row_keys)
+    return self._predict(context, row_keys)
 
   def readout(
     self, language: Array, image: Array, row_keys: Array | None = None
@@ -95,21 +95,21 @@ class LogBilinear(Model):
     """Return logits [..., V] of r [..., E]."""
     return self._logits(language, row_keys)
 
-  def _foretell(self, context: Array, row_keys: Array | None) -> Array:
+  def _predict(self, context: Array, row_keys: Array | None) -> Array:
     """Return r [..., E] of contexts [..., n]."""
     vectors = layers.dropout(
       self.vectors(context), self.context_dropout, row_keys, layers.WORD
     )
     return self.context(vectors.reshape(*context.shape[:-1], -1))
 
-  def _logits(self, foretold: Array, row_keys: Array | None) -> Array:
+  def _logits(self, predicted: Array, row_keys: Array | None) -> Array:
     """Return logits [..., V] of what stands against the table of words."""
-    foretold = layers.dropout(
-      foretold, self.foretold_dropout, row_keys, layers.MULTIMODAL
+    predicted = layers.dropout(
+      predicted, self.prediction_dropout, row_keys, layers.MULTIMODAL
     )
-    rows = foretold.reshape(-1, foretold.shape[-1])
+    rows = predicted.reshape(-1, predicted.shape[-1])
     logits = self.product(rows, self.words.embedding.T) + self.bias
-    return logits.reshape(*foretold.shape[:-1], self.vocab_size)
+    return logits.reshape(*predicted.shape[:-1], self.vocab_size)
 
 
 class BiasedLogBilinear(LogBilinear, ImageModel):
@@ -173,13 +173,13 @@ class FactoredLogBilinear(BiasedLogBilinear):
 
   def language_step(self, carry: Array, tokens: Array) -> tuple[Array, Array]:
     """Read one word a row; the new context [B, n], and W_fk r [B, F]."""
-    context, foretold = super().language_step(carry, tokens)
-    return context, self.product(foretold, self.factors.T)
+    context, predicted = super().language_step(carry, tokens)
+    return context, self.product(predicted, self.factors.T)
 
   def language(self, tokens: Array, row_keys: Array | None = None) -> Array:
     """Return W_fk r [B, T, F] for tokens [B, T]."""
-    foretold = super().language(tokens, row_keys)
-    return self.product(foretold, self.factors.T)
+    predicted = super().language(tokens, row_keys)
+    return self.product(predicted, self.factors.T)
 
   def image(self, features: Array, row_keys: Array | None = None) -> Array:
     """Return W_fk C_m I and the gates, [..., 2F], for features [..., D]."""

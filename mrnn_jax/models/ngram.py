@@ -19,7 +19,7 @@ from mrnn_jax.models.contract import Model, option
 
 Array = jax.Array
 
-# log P of what is never foretold: far below all that is, but a number.
+# log P of what is never predicted: far below all that is, but a number.
 _NEVER = -1e4
 # Halvings that find a word among the children of a node.
 _HALVINGS = 24

@@ -6,7 +6,7 @@ for each context the weight of the shorter one:
   p(w | h) = the probability of h w,       where h w is kept
            = weight(h) p(w | h shortened)  else
 
-Captions begin with ``##START##``, which is never foretold, and end with
+Captions begin with ``##START##``, which is never predicted, and end with
 ``##END##``, which is; no n-gram goes beyond a caption.
 
 All is plain NumPy.  Letters: G n-grams of an order, V vocabulary.
@@ -103,8 +103,8 @@ def _sums(groups: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
   return np.bincount(groups, weights=values, minlength=size)
 
 
-def _foretold(num_words: int) -> np.ndarray:
-  """Return [V] which words may be foretold."""
+def _predictable(num_words: int) -> np.ndarray:
+  """Return [V] which words may be predicted."""
   return ~np.isin(np.arange(num_words), (PAD, START))
 
 
@@ -160,10 +160,12 @@ def katz(
     The levels of order 1 up.
   """
   seen = _count(tokens, offsets, order, num_words)
-  counts = np.where(_foretold(num_words), seen[0].counts, 0).astype(np.float64)
+  counts = np.where(_predictable(num_words), seen[0].counts, 0).astype(
+    np.float64
+  )
   # What never was seen is as likely as what was seen least.
   least = counts[counts > 0].min()
-  counts[_foretold(num_words) & (counts == 0)] = least
+  counts[_predictable(num_words) & (counts == 0)] = least
   levels = [
     Level(
       seen[0].parents,
@@ -254,7 +256,7 @@ def kneser_ney(
     The levels of order 1 up.
   """
   seen = _count(tokens, offsets, order, num_words)
-  foretold = _foretold(num_words)
+  predicted = _predictable(num_words)
   levels: list[Level] = []
   for n, grams in enumerate(seen, 1):
     counts = grams.counts
@@ -262,8 +264,8 @@ def kneser_ney(
       after = np.bincount(seen[n].suffixes, minlength=len(counts))
       counts = np.where(grams.begins, counts, after)
     if n == 1:
-      counts = np.where(foretold, counts, 0)
-      size, shorter = 1, foretold / foretold.sum()
+      counts = np.where(predicted, counts, 0)
+      size, shorter = 1, predicted / predicted.sum()
     else:
       size, shorter = len(levels[-1].probs), levels[-1].probs[grams.suffixes]
     discount = discounts(counts, f'{n}-grams')[np.minimum(counts, 3)]
