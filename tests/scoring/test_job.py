@@ -1,88 +1,20 @@
 import gzip
 import json
 import math
-import os
-import resource
-import signal
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
+from scoring_jobs import IDS, names, read, run, write
 
 from data_prep import build
-from mrnn_jax import config as config_lib
-from mrnn_jax import models, tasks
+from mrnn_jax import models
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.trained import TrainedModel
-
-D = 6
-WORDS = ['a', 'dog', 'runs', 'two', 'cat', 'sleeps', 'the', 'in', 'grass']
-IDS = [f'{i}.jpg' for i in range(5)]
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory, write_toy_model):
-  """A model file, features of its kind, and records in every format."""
-  folder = tmp_path_factory.mktemp('scoring')
-  write_toy_model(folder / 'model.npz', WORDS, D)
-  rng = np.random.default_rng(0)
-  features = rng.normal(size=(len(IDS), D)).astype(np.float32)
-  features[4, 0] = np.nan
-  np.savez(
-    folder / 'features.npz',
-    ids=np.asarray(IDS),
-    features=features,
-    encoder='toynet',
-    weights='abc',
-  )
-  records = [
-    {'n': n, 'image_id': IDS[n % 4], **sentences_of(rng, n)} for n in range(60)
-  ]
-  write(folder / 'r.jsonl', records)
-  return folder
-
-
-def sentences_of(rng, n):
-  def sentence():
-    return ' '.join(rng.choice([*WORDS, 'zebra'], rng.integers(1, 6))) + '.'
-
-  if n % 5:
-    return {'sentence': sentence()}
-  return {'sentences': [sentence() for _ in range(n % 3 + 1)]}
-
-
-def write(path, records):
-  path.write_text(''.join(json.dumps(x) + '\n' for x in records))
-
-
-def read(path):
-  opened = gzip.open if path.suffix == '.gz' else open
-  with opened(path, 'rt') as file:
-    return [json.loads(line) for line in file]
-
-
-def run(folder, output, **changes):
-  options = {
-    'task': 'score',
-    'model_file': str(folder / 'model.npz'),
-    'features': str(folder / 'features.npz'),
-    'score_input': str(folder / 'r.jsonl'),
-    'output': str(output),
-    'score_block': 7,
-    'rank_tile_rows': 16,
-    'num_devices': 1,
-  }
-  tasks.run(config_lib.Given({**options, **changes}))
-
-
-def names(folder):
-  return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture(scope='module')
@@ -360,61 +292,3 @@ def test_one_item_is_made_ahead():
       time.sleep(0.001)
     seen.append((item, len(made)))
   assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)]
-
-
-@pytest.mark.slow
-def test_a_million_records_in_bounded_memory(folder, tmp_path):
-  def peak(count):
-    path = tmp_path / f'{count}.jsonl.gz'
-    with gzip.open(path, 'wt', 1) as file:
-      for i in range(count):
-        image_id, sentence = IDS[i % 4], WORDS[i % 9]
-        file.write(f'{{"image_id": "{image_id}", "sentence": "{sentence}"}}\n')
-    run(
-      folder,
-      tmp_path / str(count),
-      score_input=str(path),
-      score_block=1000,
-      rank_tile_rows=64,
-    )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-  before = peak(20_000)
-  assert peak(1_000_000) - before < 30  # MiB
-  path = tmp_path / '1000000' / 'scores-00000-of-00001.jsonl.gz'
-  with gzip.open(path) as file:
-    assert sum(1 for _ in file) == 1_000_000
-
-
-@pytest.mark.slow
-def test_a_process_that_is_killed(folder, tmp_path):
-  path = tmp_path / 'many.jsonl'
-  path.write_text((folder / 'r.jsonl').read_text() * 200)
-  output = tmp_path / 'output'
-  command = [
-    sys.executable,
-    '-m',
-    'mrnn_jax.main',
-    '--task=score',
-    f'--model_file={folder / "model.npz"}',
-    f'--features={folder / "features.npz"}',
-    f'--score_input={path}',
-    '--score_block=7',
-    f'--output={output}',
-  ]
-  process = subprocess.Popen(command)
-  half = None
-  while not half:
-    time.sleep(0.01)
-    assert process.poll() is None
-    half = [x for x in output.glob('.scores*') if x.stat().st_size]
-  os.kill(process.pid, signal.SIGKILL)
-  process.wait()
-  assert all(name.startswith('.') for name in names(output))
-  for folder_of_results in (output, tmp_path / 'whole'):
-    command[-1] = f'--output={folder_of_results}'
-    subprocess.run(command, check=True)
-  assert names(output) == names(tmp_path / 'whole')
-  for name in names(output):
-    expected = (tmp_path / 'whole' / name).read_bytes()
-    assert (output / name).read_bytes() == expected
