@@ -58,7 +58,10 @@ def rank(model: TrainedModel, config: Config) -> None:
       ),
     )
   lines = _ranking_lines(image_ids, sentences, ranking)
-  _give(config, lines, functools.partial(_ranking_table, norm_images=K))
+  names = 'log P(w|I)/P(w)' if K else '-log PPL', 'log P(w|I)'
+  if not model.writes:
+    names = 'cosine', 'cosine'
+  _give(config, lines, functools.partial(_ranking_table, names=names))
 
 
 def _ranking_lines(
@@ -172,15 +175,20 @@ def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _ranking_table(
-  lines: Iterable[Mapping[str, Any]], norm_images: int
+  lines: Iterable[Mapping[str, Any]], names: tuple[str, str]
 ) -> Iterator[str]:
-  score = 'log P(w|I)/P(w)' if norm_images else '-log PPL'
-  yield f'Sentences for each image, by {score}:'
+  """Yield the lines of a table.
+
+  Args:
+    lines: of the ranking.
+    names: what sentences and images are ranked by.
+  """
+  yield f'Sentences for each image, by {names[0]}:'
   by_sentence = False
   for line in lines:
     if line['query'] == 'sentence' and not by_sentence:
       by_sentence = True
-      yield '\nImages for each sentence, by log P(w|I):'
+      yield f'\nImages for each sentence, by {names[1]}:'
     # What is asked, and what is found for it.
     asked, found = 'image_id', 'caption'
     if by_sentence:

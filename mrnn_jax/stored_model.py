@@ -167,13 +167,13 @@ def _check_arrays(
       f'the model in {source} cannot be made ({messages.first_line(error)}): '
       'it is damaged.'
     ) from error
-  # Of a counted model the number of axes: its tables are as large as they are.
-  counted = models.MODELS[config.model].counted
+  # Of free sizes the number of axes: tables are as large as they are.
+  free = models.MODELS[config.model].free_sizes
   found = {
-    name: len(shape) if counted and name in wanted else tuple(shape)
+    name: len(shape) if free and name in wanted else tuple(shape)
     for name, (shape, _) in arrays.items()
   }
-  if counted:
+  if free:
     wanted = {
       name: (len(shape), kind) for name, (shape, kind) in wanted.items()
     }
@@ -245,16 +245,16 @@ def _read_file(path: epath.Path) -> StoredModel:
   variables = traverse_util.unflatten_dict(
     {name: _single(value) for name, value in arrays.items()}, sep='/'
   )
-  _check_counted(description, variables, str(path))
+  _check_tables(description, variables, str(path))
   return StoredModel(description, variables, norm_features)
 
 
-def _check_counted(
+def _check_tables(
   description: Mapping[str, Any], variables: Mapping[str, Any], source: str
 ) -> None:
-  """Raise InputError where the tables of a counted model lead nowhere."""
+  """Raise InputError where the tables of free sizes lead nowhere."""
   config = complete(Given(), description, source)
-  if not models.MODELS[config.model].counted:
+  if not models.MODELS[config.model].free_sizes:
     return
   model = models.create_model(
     config.model,
@@ -304,7 +304,7 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
     {name: (x.shape, x.dtype) for name, x in arrays.items()},
     source,
   )
-  _check_counted(checkpoint.description, variables, source)
+  _check_tables(checkpoint.description, variables, source)
   return StoredModel(
     {**checkpoint.description, 'step': step}, variables, norm_features
   )
@@ -320,7 +320,7 @@ def _single(value: np.ndarray) -> np.ndarray:
 
 def _half(name: str, value: Any) -> np.ndarray:
   value = np.asarray(value)
-  if value.dtype.kind != 'f':  # Whole numbers, of counted models.
+  if value.dtype.kind != 'f':  # Whole numbers, of tables.
     return value
   with np.errstate(over='ignore'):
     half = value.astype(np.float16)

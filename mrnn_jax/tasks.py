@@ -95,12 +95,11 @@ def _load(config: Config) -> TrainedModel:
   return model
 
 
-def _open(config: Config) -> tuple[TrainedModel, datasets.Dataset]:
-  """Load the model and the dataset that it is used on."""
-  model = _load(config)
+def _open(model: TrainedModel, config: Config) -> datasets.Dataset:
+  """Open the dataset that a model is used on."""
   dataset = datasets.open_dataset(config.dataset, config.data_dir)
   model.check_dataset(dataset)
-  return model, dataset
+  return dataset
 
 
 def _within_norm_images(model: TrainedModel, config: Config) -> Config:
@@ -110,7 +109,8 @@ def _within_norm_images(model: TrainedModel, config: Config) -> Config:
 
 def evaluate(config: Config) -> None:
   """Measure the model, write evaluation.json, print it as a table."""
-  model, dataset = _open(config)
+  model = _load(config)
+  dataset = _open(model, config)
   result = evaluate_lib.evaluate(
     model, dataset, _within_norm_images(model, config)
   )
@@ -127,10 +127,12 @@ def train_and_evaluate(config: Config) -> None:
 
 def caption(config: Config) -> None:
   """Write captions.jsonl, or captions for one's own photos."""
+  model = _load(config)
+  model.check_writes()
   if own_data.given(config):
-    own_data.caption(_load(config), config)
+    own_data.caption(model, config)
     return
-  model, dataset = _open(config)
+  dataset = _open(model, config)
   captions.write_captions(
     model,
     evaluate_lib.load_split(model, dataset, config, False),
@@ -142,8 +144,9 @@ def caption(config: Config) -> None:
 
 def retrieve(config: Config) -> None:
   """Write retrieval.jsonl, print the measures."""
-  model, dataset = _open(config)
+  model = _load(config)
   model.check_ranks()
+  dataset = _open(model, config)
   split = evaluate_lib.load_split(
     model, dataset, config, config.first_caption_only
   )
@@ -172,7 +175,9 @@ def rank(config: Config) -> None:
 def score(config: Config) -> None:
   """Score files of pairs of an image and a sentence."""
   scoring_job.check_flags(config)  # Before the model is loaded.
-  scoring_job.score(_load(config), config)
+  model = _load(config)
+  model.check_writes()
+  scoring_job.score(model, config)
 
 
 def export(config: Config) -> None:

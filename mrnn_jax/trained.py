@@ -26,6 +26,7 @@ from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
 from mrnn_jax.ranking.best_items import Ranking
+from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Progress, Ranker
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
@@ -197,8 +198,10 @@ class TrainedModel:
       sentences: S sentences as people write them.
 
     Raises:
-      InputError: the model does not see images, or a sentence has no word.
+      InputError: the model does not see images or gives words no probability,
+        or a sentence has no word.
     """
+    self.check_writes()
     tokens = [self.encode(sentence) for sentence in sentences]
     # Exactly, on any device: it is the numbers that are asked for.
     ranker = self.ranker(dtype='float32')
@@ -212,7 +215,7 @@ class TrainedModel:
     norm_images: int | None = None,
     progress: Progress | None = None,
     everywhere: bool = False,
-    ranker: Ranker | None = None,
+    ranker: Ranker | EmbeddingRanker | None = None,
   ) -> Ranking:
     """Return the best sentences of each image and images of each sentence.
 
@@ -224,7 +227,8 @@ class TrainedModel:
       top: how many to return for each query, at most.
       norm_images: K of the training images that the model carries, to estimate
         P(w) from (section 6): sentences are ranked by P(w|I) / P(w).  None:
-        300, or all there are; 0: by perplexity.
+        300, or all there are; 0: by perplexity.  A joint embedding needs none:
+        both are ranked by cosine.
       progress: called with the work done and in all.
       everywhere: all processes call this at the same time and share the work;
         each of them returns all of it.
@@ -238,6 +242,8 @@ class TrainedModel:
     ranker = ranker or self.ranker()
     features = self.check_features(features)
     tokens = [self.encode(sentence) for sentence in sentences]
+    if isinstance(ranker, EmbeddingRanker):
+      return ranker.rank(tokens, features, top, progress)
     if norm_images is None:
       norm_images = self.num_norm_images()
     drawn = self.drawn_features(norm_images)
@@ -267,7 +273,8 @@ class TrainedModel:
     there = len(self.norm_features)
     if wanted is None:
       return min(config_lib.FIELDS['norm_images'].default, there)
-    if wanted > there and self.model.sees_images and parallel.is_first():
+    ranks_words = self.model.sees_images and self.writes
+    if wanted > there and ranks_words and parallel.is_first():
       print(
         f'note: the model carries {there} training images for P(w), fewer than '
         f'--norm_images={wanted}: all are taken.',
@@ -354,9 +361,24 @@ class TrainedModel:
       options: how to choose words.
       **how: given words, seed and so on, see ``decoding.generate.generate``.
     """
+    self.check_writes()
     return generate_lib.generate(
       self.model, self.variables, self.devices, features, options, **how
     )
+
+  @property
+  def writes(self) -> bool:
+    """Whether it gives words a probability, and not whole sentences alone."""
+    return self.model.writes
+
+  def check_writes(self) -> None:
+    """Raise InputError where the model gives words no probability."""
+    if not self.writes:
+      raise InputError(
+        f'{self.config.model} ranks whole sentences and gives words no '
+        'probability: it cannot write or score any. Name a workdir with '
+        'another model, such as an m-RNN.'
+      )
 
   def check_ranks(self) -> None:
     """Raise InputError where the model has no image part to rank with."""
@@ -368,18 +390,24 @@ class TrainedModel:
 
   def ranker(
     self, image_block: int = 100, tile_rows: int = 500, dtype: str = 'auto'
-  ) -> Ranker:
-    """Return what ranks with this model, see ``Ranker``."""
+  ) -> Ranker | EmbeddingRanker:
+    """Return what ranks with this model, see ``Ranker``.
+
+    Of a joint embedding an ``EmbeddingRanker``: the image block alone matters.
+    """
     self.check_ranks()
     tiling = (image_block, tile_rows, dtype)
+    if not self.writes:
+      tiling = (image_block,)
     if tiling not in self._rankers:
-      self._rankers[tiling] = Ranker(
+      kind = Ranker if self.writes else EmbeddingRanker
+      self._rankers[tiling] = kind(
         self.model, self.variables, self.devices, *tiling
       )
     return self._rankers[tiling]
 
   @functools.cached_property
-  def _rankers(self) -> dict[tuple[int, int, str], Ranker]:
+  def _rankers(self) -> dict[tuple, Ranker | EmbeddingRanker]:
     """Those made so far: a second one would compile again."""
     return {}
 

@@ -8,10 +8,11 @@ from typing import Any
 from mrnn_jax import models
 from mrnn_jax.config.task_facts import TASKS
 from mrnn_jax.config.training_fields import TrainingFields
+from mrnn_jax.config.writing_fields import WritingFields
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import OBJECTIVES
 
-# What a model that is counted has no use for; its images are drawn by seed.
+# What a model that is fitted at one go has no use for but the seed.
 _OF_STEPS = frozenset(
   field.name
   for field in dataclasses.fields(TrainingFields)
@@ -23,6 +24,11 @@ _OF_STEPS = frozenset(
   'profile_steps',
   'reader_threads',
 }
+
+# What a model that gives words no probability has no use for.
+_OF_WORDS = frozenset(
+  field.name for field in dataclasses.fields(WritingFields)
+) | {'norm_images', 'rank_tile_rows', 'rank_dtype', 'eval_batch_size'}
 
 
 def check(config: Any) -> None:
@@ -130,11 +136,16 @@ def check_effect(
         f'--{name} is for --model={_one_of(have)}: leave it out with '
         f'--model={config.model}.'
       )
-    counted = models.MODELS[config.model].counted
-    if counted and name in _OF_STEPS and getattr(config, name) != '':
+    model = models.MODELS[config.model]
+    if model.fitted and name in _OF_STEPS and getattr(config, name) != '':
       raise InputError(
         f'--{name} is for models that are trained step by step: leave it out '
-        f'with --model={config.model}, which is counted.'
+        f'with --model={config.model}, which is fitted at one go.'
+      )
+    if not model.writes and name in _OF_WORDS:
+      raise InputError(
+        f'--{name} is for models that give words a probability: leave it out '
+        f'with --model={config.model}, which ranks by cosine.'
       )
     for when in fields[name].metadata['when']:
       if not when.holds(config):

@@ -55,33 +55,15 @@ def evaluate(
   split = ranked = load_split(model, dataset, config, False)
   if config.first_caption_only:
     ranked = load_split(model, dataset, config, True)
-  scores = TeacherForcing(model.model, model.devices).log2_probs(
-    parallel.replicate(model.variables, model.devices),
-    ranked,
-    config.eval_batch_size,
-    config.context_words,
-    everywhere=True,
-  )
   result = {
     'dataset': dataset.name,
     'split': config.split,
     'model': model.config.model,
     'step': model.step,
     'convention': convention(model, split, ranked, config),
-    'perplexity': perplexities(scores),
   }
-  training = dataset.training_captions() if first else []
-  if config.length_protocol == 'reference':
-    result |= reference_length.measure(model, split, config, training)
-  else:
-    written = captions.write_captions(
-      model,
-      split,
-      config,
-      consensus=captions.make_consensus(model, dataset, config),
-    )
-    if first:
-      result |= measure_captions(split, written, training)
+  if model.writes:
+    result |= _measure_words(model, dataset, split, ranked, config)
   result['retrieval'] = result['chance'] = None
   if model.model.sees_images and config.retrieval:
     result['retrieval'], result['chance'] = retrieval_lib.retrieve(
@@ -92,6 +74,33 @@ def evaluate(
   path = files.result_path(config.workdir, config.split, 'evaluation.json')
   files.write_json(path, result)
   print(f'wrote {path}')
+  return result
+
+
+def _measure_words(
+  model: TrainedModel,
+  dataset: datasets.Dataset,
+  split: datasets.CaptionSplit,
+  ranked: datasets.CaptionSplit,
+  config: Config,
+) -> dict[str, Any]:
+  """Measure perplexity, and captions, which are written into the workdir."""
+  scores = TeacherForcing(model.model, model.devices).log2_probs(
+    parallel.replicate(model.variables, model.devices),
+    ranked,
+    config.eval_batch_size,
+    config.context_words,
+    everywhere=True,
+  )
+  result = {'perplexity': perplexities(scores)}
+  first = parallel.is_first()
+  training = dataset.training_captions() if first else []
+  if config.length_protocol == 'reference':
+    return result | reference_length.measure(model, split, config, training)
+  consensus = captions.make_consensus(model, dataset, config)
+  written = captions.write_captions(model, split, config, consensus=consensus)
+  if first:
+    result |= measure_captions(split, written, training)
   return result
 
 
@@ -123,6 +132,25 @@ def convention(
     config: the protocol's options.
   """
   num_own = np.asarray([len(texts) for texts in split.captions])
+  common = {
+    'min_word_count': model.config.min_word_count,
+    'vocabulary': len(model.vocabulary),
+    'encoder': model.dataset['encoder'],
+  }
+  measured = {
+    'images': len(split.image_ids),
+    'sentences': len(ranked.owner),
+    'references': float(num_own.mean()),
+  }
+  if not model.writes:
+    return {
+      **common,
+      **measured,
+      'score': 'cosine',
+      'first_caption_only': config.first_caption_only,
+      'shortlist': config.shortlist,
+      'ties': 'against',
+    }
   groups = {
     'beam_groups': config.beam_groups,
     'diversity_penalty': config.diversity_penalty,
@@ -143,14 +171,10 @@ def convention(
     }
   )
   return {
-    'min_word_count': model.config.min_word_count,
-    'vocabulary': len(model.vocabulary),
-    'encoder': model.dataset['encoder'],
+    **common,
     'compute_dtype': model.config.compute_dtype,
     'matmul_precision': model.config.matmul_precision,
-    'images': len(split.image_ids),
-    'sentences': len(ranked.owner),
-    'references': float(num_own.mean()),
+    **measured,
     'target_end': True,
     **search,
     # Where captions are as long as references, nothing else bounds them.

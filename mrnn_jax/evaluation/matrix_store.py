@@ -1,4 +1,4 @@
-"""Matrices of log P(sentence | image), kept in a folder, whole or under way."""
+"""Matrices of sentences x images, kept in a folder, whole or under way."""
 
 from collections.abc import Sequence
 import hashlib
@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime import files, json_files, json_forms, parallel
 from mrnn_jax.runtime.progress import Progress
@@ -32,7 +33,7 @@ class MatrixStore:
   def __init__(
     self,
     folder: epath.Path,
-    ranker: Ranker,
+    ranker: Ranker | EmbeddingRanker,
     sentences: Sequence[np.ndarray],
     model_identity: str,
   ):
@@ -42,7 +43,7 @@ class MatrixStore:
       folder: where; made when needed.
       ranker: computes what is not there.
       sentences: S sentences of word ids.
-      model_identity: changes whenever the ranker's probabilities would.
+      model_identity: changes whenever the ranker's scores would.
     """
     self._folder, self._ranker, self._sentences = folder, ranker, sentences
     digest = hashlib.sha256(f'{model_identity} {ranker.tiling}'.encode())
@@ -51,7 +52,7 @@ class MatrixStore:
     self._key = digest.hexdigest()
 
   def matrix(self, name: str, features: np.ndarray) -> np.ndarray | None:
-    """Return log P(sentence | image) [S, N], as far as it is there from disk.
+    """Return the ranker's scores [S, N], as far as they are there from disk.
 
     All processes call this at the same time and share the blocks of images; the
     first one alone reads and writes files.
@@ -75,7 +76,7 @@ class MatrixStore:
       np.asarray([held.known, held.blocks_done] if held else [0, 0])
     ).tolist()
     if known < len(features):
-      with Progress(f'ranking ({name})', 'prefix-image pairs') as progress:
+      with Progress(f'ranking ({name})', self._ranker.unit) as progress:
         for rows, columns, block in self._ranker.blocks(
           self._sentences,
           features[known:],

@@ -24,51 +24,87 @@ NORM_STEPS = (0, 10, 30, 100, 300, 1000)
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreMatrices:
-  """What both directions of retrieval are computed from.
+class Scores:
+  """What both directions of retrieval are measured from; higher is better.
 
   Attributes:
-    log_probs: [S, N] log P(sentence | image), natural logarithms.
-    norm_log_probs: [S, K] the same for training images drawn by seed; any first
-      ones of them are a draw too.
-    lengths: [S] target words of each sentence, ``##END##`` among them.
     owner: [S] the image that each sentence was written for.
+    text_to_image: [S, N] what images are ranked by for a sentence.
+    image_to_text: [S, N] what sentences are ranked by for an image.
   """
 
-  log_probs: np.ndarray
+  owner: np.ndarray
+  text_to_image: np.ndarray
+  image_to_text: np.ndarray
+
+  def more(self) -> dict[str, np.ndarray]:
+    """Return other scores [S, N] of sentences, by what they are called."""
+    return {}
+
+  def by_norm_images(self) -> dict[int, np.ndarray]:
+    """Return the scores of sentences for smaller numbers K."""
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class LogProbabilities(Scores):
+  """Scores by log P(sentence | image), natural logarithms (section 6).
+
+  Images are ranked by P(w|I), sentences by P(w|I) / P(w).
+
+  Attributes:
+    norm_log_probs: [S, K] log P(w|I) for training images drawn by seed; any
+      first ones of them are a draw too.
+    lengths: [S] target words of each sentence, ``##END##`` among them.
+  """
+
   norm_log_probs: np.ndarray
   lengths: np.ndarray
-  owner: np.ndarray
 
-  def by_log_prob(self) -> np.ndarray:
-    """Return [S, N] scores for text -> image: P(w|I)."""
-    return self.log_probs
+  @classmethod
+  def of(
+    cls,
+    owner: np.ndarray,
+    log_probs: np.ndarray,
+    norm_log_probs: np.ndarray,
+    lengths: np.ndarray,
+  ) -> 'LogProbabilities':
+    """Take log P(w|I) [S, N] of all, and of K training images [S, K].
+
+    Without any of these sentences are ranked by perplexity.
+    """
+    scores = cls(owner, log_probs, log_probs, norm_log_probs, lengths)
+    return dataclasses.replace(
+      scores, image_to_text=scores.normalized(norm_log_probs.shape[1])
+    )
 
   def by_perplexity(self) -> np.ndarray:
-    """Return [S, N] scores for image -> text: 1 / PPL(w|I), as logarithm."""
-    return self.log_probs / self.lengths[:, None].astype(np.float32)
+    """Return [S, N] 1 / PPL(w|I), as logarithm."""
+    return self.text_to_image / self.lengths[:, None].astype(np.float32)
 
-  @property
-  def norm_images(self) -> int:
-    """K."""
-    return self.norm_log_probs.shape[1]
-
-  def normalized(self, norm_images: int | None = None) -> np.ndarray:
-    """Return [S, N] scores for image -> text: P(w|I) / P(w) (section 6).
-
-    Args:
-      norm_images: estimate P(w) from the first so many images alone; None:
-        from all K.  Without any sentences are ranked by perplexity.
-    """
+  def normalized(self, norm_images: int) -> np.ndarray:
+    """Return [S, N] P(w|I) / P(w), P(w) from the first so many images."""
     drawn = self.norm_log_probs[:, :norm_images]
     if not drawn.shape[1]:
       return self.by_perplexity()
-    return self.log_probs - log_mean_exp(drawn)[:, None]
+    return self.text_to_image - log_mean_exp(drawn)[:, None]
+
+  def more(self) -> dict[str, np.ndarray]:
+    """Return the scores by perplexity."""
+    return {'image_to_text_perplexity': self.by_perplexity()}
+
+  def by_norm_images(self) -> dict[int, np.ndarray]:
+    """Return the scores for smaller K, so that its effect can be told."""
+    return {
+      k: self.normalized(k)
+      for k in NORM_STEPS
+      if k <= self.norm_log_probs.shape[1]
+    }
 
 
 def compute_scores(
   model: TrainedModel, split: datasets.CaptionSplit, config: Config
-) -> ScoreMatrices | None:
+) -> Scores | None:
   """Score all sentences of a split for all its images, or find it done.
 
   The matrix is kept in the workdir, a stopped run goes on at the block of
@@ -83,7 +119,6 @@ def compute_scores(
   ranker = model.ranker(
     config.rank_image_block, config.rank_tile_rows, config.rank_dtype
   )
-  drawn = model.drawn_features(config.norm_images)
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
   store = MatrixStore(
     epath.Path(config.workdir).expanduser() / FOLDER,
@@ -91,22 +126,25 @@ def compute_scores(
     sentences,
     model.identity(),
   )
-  log_probs = store.matrix(f'{split.name}_images', split.features.all())
+  drawn = []
+  if model.writes:
+    drawn = model.drawn_features(config.norm_images)
+  scores = store.matrix(f'{split.name}_images', split.features.all())
   norm_log_probs = np.empty((len(sentences), 0), np.float32)
   if len(drawn):
     norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
   if not parallel.is_first():
     return None
-  return ScoreMatrices(
-    np.asarray(log_probs),
-    np.asarray(norm_log_probs),
-    split.lengths,
-    split.owner,
+  scores = np.asarray(scores)
+  if not model.writes:  # One cosine serves both directions.
+    return Scores(split.owner, scores, scores)
+  return LogProbabilities.of(
+    split.owner, scores, np.asarray(norm_log_probs), split.lengths
   )
 
 
 def measure(
-  scores: ScoreMatrices, shortlist: np.ndarray | None = None
+  scores: Scores, shortlist: np.ndarray | None = None
 ) -> dict[str, Any]:
   """Measure both directions, as evaluation.json has them.
 
@@ -115,63 +153,62 @@ def measure(
     shortlist: [N, k] images whose sentences compete for each image; None: all.
 
   Returns:
-    'image_to_text', 'image_to_text_perplexity' and 'text_to_image' as
-    ``metrics.summarize_ranks``; 'norm_images', the first of them for smaller K;
-    and 'recall_curve' of both directions.
+    'image_to_text' and 'text_to_image' as ``metrics.summarize_ranks``, and
+    'recall_curve' of both.  Of log-probabilities also
+    'image_to_text_perplexity', and 'norm_images', the first of them for smaller
+    K.
   """
   owner = scores.owner
-  normalized, perplexity = scores.normalized(), scores.by_perplexity()
-  text_to_image = scores.by_log_prob()
-  summarize = metrics_lib.summarize_ranks
-  return {
-    'image_to_text': summarize(
-      metrics_lib.image_to_text_ranks(normalized, owner, shortlist)
-    ),
-    'image_to_text_perplexity': summarize(
-      metrics_lib.image_to_text_ranks(perplexity, owner, shortlist)
-    ),
-    'text_to_image': summarize(
-      metrics_lib.text_to_image_ranks(text_to_image, owner)
-    ),
-    'norm_images': {
-      str(k): summarize(
-        metrics_lib.image_to_text_ranks(scores.normalized(k), owner, shortlist)
-      )
-      for k in NORM_STEPS
-      if k <= scores.norm_images
-    },
-    'recall_curve': {
-      'image_to_text': metrics_lib.image_to_text_recall_curve(
-        normalized, owner, shortlist
-      ),
-      'text_to_image': metrics_lib.text_to_image_recall_curve(
-        text_to_image, owner
-      ),
-    },
+
+  def of_sentences(matrix: np.ndarray) -> dict[str, float]:
+    return metrics_lib.summarize_ranks(
+      metrics_lib.image_to_text_ranks(matrix, owner, shortlist)
+    )
+
+  result = {'image_to_text': of_sentences(scores.image_to_text)}
+  for name, matrix in scores.more().items():
+    result[name] = of_sentences(matrix)
+  result['text_to_image'] = metrics_lib.summarize_ranks(
+    metrics_lib.text_to_image_ranks(scores.text_to_image, owner)
+  )
+  by_norm_images = {
+    str(k): of_sentences(matrix)
+    for k, matrix in scores.by_norm_images().items()
   }
+  if by_norm_images:
+    result['norm_images'] = by_norm_images
+  result['recall_curve'] = {
+    'image_to_text': metrics_lib.image_to_text_recall_curve(
+      scores.image_to_text, owner, shortlist
+    ),
+    'text_to_image': metrics_lib.text_to_image_recall_curve(
+      scores.text_to_image, owner
+    ),
+  }
+  return result
 
 
 def retrieval_lines(
-  scores: ScoreMatrices,
+  scores: Scores,
   split: datasets.CaptionSplit,
   shortlist: np.ndarray | None = None,
 ) -> Iterator[Mapping[str, Any]]:
   """Yield a line for each query: what it is, its rank, and its top 10.
 
   Scores are natural logarithms: of P(w|I)/P(w) for sentences (or of 1/PPL
-  without an estimate of P(w)), of P(w|I) for images.
+  without an estimate of P(w)), of P(w|I) for images; or cosines.
   """
   captions = [text for texts in split.captions for text in texts]
-  normalized = scores.normalized()
+  listed = scores.image_to_text
   if shortlist is not None:
-    normalized = normalized.copy()
-    for image, listed in enumerate(shortlist):
-      normalized[~np.isin(scores.owner, listed), image] = -np.inf
+    listed = listed.copy()
+    for image, images in enumerate(shortlist):
+      listed[~np.isin(scores.owner, images), image] = -np.inf
   ranks = metrics_lib.image_to_text_ranks(
-    scores.normalized(), scores.owner, shortlist
+    scores.image_to_text, scores.owner, shortlist
   )
-  for image, best in enumerate(BestItems.of(normalized.T, TOP).items):
-    best = best[np.isfinite(normalized[best, image])]
+  for image, best in enumerate(BestItems.of(listed.T, TOP).items):
+    best = best[np.isfinite(listed[best, image])]
     yield {
       'query': 'image',
       'image_id': split.image_ids[image],
@@ -180,14 +217,14 @@ def retrieval_lines(
         {
           'caption': captions[s],
           'image_id': split.image_ids[scores.owner[s]],
-          'score': float(normalized[s, image]),
+          'score': float(listed[s, image]),
           'correct': bool(scores.owner[s] == image),
         }
         for s in best
       ],
     }
-  ranks = metrics_lib.text_to_image_ranks(scores.by_log_prob(), scores.owner)
-  for s, best in enumerate(BestItems.of(scores.by_log_prob(), TOP).items):
+  ranks = metrics_lib.text_to_image_ranks(scores.text_to_image, scores.owner)
+  for s, best in enumerate(BestItems.of(scores.text_to_image, TOP).items):
     yield {
       'query': 'sentence',
       'caption': captions[s],
@@ -196,7 +233,7 @@ def retrieval_lines(
       'top': [
         {
           'image_id': split.image_ids[image],
-          'score': float(scores.log_probs[s, image]),
+          'score': float(scores.text_to_image[s, image]),
           'correct': bool(scores.owner[s] == image),
         }
         for image in best

@@ -13,8 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from mrnn_jax.data.vocabulary import START
-from mrnn_jax.models.contract import Model, Variables
+from mrnn_jax.models.contract import Examples, Model, Variables
+from mrnn_jax.models.devise import Devise
 from mrnn_jax.models.elman import Elman
+from mrnn_jax.models.linear_embeddings import (
+  BagRegression,
+  CanonicalCorrelation,
+)
 from mrnn_jax.models.log_bilinear import (
   BiasedLogBilinear,
   FactoredLogBilinear,
@@ -25,6 +30,7 @@ from mrnn_jax.models.ngram import NGram
 
 __all__ = [
   'MODELS',
+  'Examples',
   'Model',
   'Variables',
   'create_model',
@@ -41,6 +47,9 @@ MODELS: dict[str, type[Model]] = {
   'mlbl-b': BiasedLogBilinear,
   'mlbl-f': FactoredLogBilinear,
   'ngram': NGram,
+  'bow': BagRegression,
+  'devise': Devise,
+  'cca': CanonicalCorrelation,
 }
 
 

@@ -14,12 +14,16 @@ for a prefix or an image alone belongs into ``language`` or ``image``.
 Letters: B rows, T steps, G captions a row, V vocabulary, D image feature, C
 what language gives, J what an image gives.
 
+What is fitted gives its parameters by ``fit``, and is not trained step by step.
+What gives no word a probability (``writes`` is false) has only ``image``, and
+``sentence`` beside it: see ``joint_embedding``.
+
 A row may hold several captions one after another, each from ``##START##``:
 wherever a model reads ``##START##`` it begins anew, so that a row of two
 captions gives what two rows of one caption give.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, ClassVar
 
@@ -51,6 +55,29 @@ def option(default: Any, text: str, **limits: Any) -> Any:
   return dataclasses.field(default=default, metadata={'help': text, **limits})
 
 
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """What a model is fitted to: C captions of N images.
+
+  Attributes:
+    tokens: all captions, ``##START##`` to ``##END##``, one after another.
+    offsets: [C + 1] where each caption begins in ``tokens``.
+    owner: [C] each caption's image.
+    features: [N, D] raw features, an array or what is indexed like one.
+    statistics: 'mean' and 'std' [D] of the features, where images are seen.
+    seed: of everything random.
+    progress: called with the parts done and in all.
+  """
+
+  tokens: np.ndarray
+  offsets: np.ndarray
+  owner: np.ndarray
+  features: Any
+  statistics: Mapping[str, Any]
+  seed: int = 0
+  progress: Callable[[int, int], None] = lambda done, of: None
+
+
 class Model(nn.Module):
   """A model: implement the methods, and name the class in ``MODELS``.
 
@@ -64,8 +91,10 @@ class Model(nn.Module):
     precision: of products of float32, one of ``layers.PRECISIONS``; also for
       whoever clones the model.
     sees_images: whether the image matters; what does not see it cannot rank.
-    counted: whether ``count`` gives its parameters, and no training.  Their
-      shapes are then as the captions are, those of ``init`` of no caption.
+    writes: whether words have probabilities; what has none can only rank.
+    fitted: whether ``fit`` gives its parameters, and no training.
+    free_sizes: whether their sizes are as the captions are; those of ``init``
+      are then of no caption.
   """
 
   vocab_size: int
@@ -73,22 +102,19 @@ class Model(nn.Module):
   dtype: str = 'float32'
   precision: str = 'highest'
   sees_images: ClassVar[bool] = True
-  counted: ClassVar[bool] = False
+  writes: ClassVar[bool] = True
+  fitted: ClassVar[bool] = False
+  free_sizes: ClassVar[bool] = False
 
-  def count(self, tokens: np.ndarray, offsets: np.ndarray) -> dict[str, Any]:
-    """Return the parameters of a counted model, by name.
-
-    Args:
-      tokens: all captions, ``##START##`` to ``##END##``, one after another.
-      offsets: [C + 1] where each caption begins in ``tokens``.
-    """
+  def fit(self, examples: Examples) -> dict[str, Any]:
+    """Return the parameters of a fitted model, by name."""
     raise NotImplementedError
 
   def misfit(self, params: Mapping[str, Any]) -> str:
-    """Return what is wrong with a counted model's parameters, or ''.
+    """Return what is wrong with parameters of free sizes, or ''.
 
     Args:
-      params: of the names and kinds that ``count`` gives, of whatever content.
+      params: of the names and kinds that ``fit`` gives, of whatever content.
     """
     return ''
 

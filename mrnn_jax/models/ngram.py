@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax.models import ngram_counts
-from mrnn_jax.models.contract import Model, option
+from mrnn_jax.models.contract import Examples, Model, option
 
 Array = jax.Array
 
@@ -45,7 +45,8 @@ class NGram(Model):
   """
 
   sees_images: ClassVar[bool] = False
-  counted: ClassVar[bool] = True
+  fitted: ClassVar[bool] = True
+  free_sizes: ClassVar[bool] = True
 
   ngram_order: int = option(
     3, 'N, words of an n-gram; it looks N - 1 back.', low=2, high=6
@@ -65,15 +66,14 @@ class NGram(Model):
       for name, x in _tables(_uniform(V, self.ngram_order)).items()
     }
 
-  def count(self, tokens: np.ndarray, offsets: np.ndarray) -> dict[str, Any]:
-    """Return the parameters that captions give.
-
-    Args:
-      tokens: all captions, ``##START##`` to ``##END##``, one after another.
-      offsets: [C + 1] where each caption begins in ``tokens``.
-    """
+  def fit(self, examples: Examples) -> dict[str, Any]:
+    """Return the parameters that captions give."""
     estimate = ngram_counts.SMOOTHINGS[self.ngram_smoothing]
-    return _tables(estimate(tokens, offsets, self.ngram_order, self.vocab_size))
+    return _tables(
+      estimate(
+        examples.tokens, examples.offsets, self.ngram_order, self.vocab_size
+      )
+    )
 
   def misfit(self, params: Mapping[str, np.ndarray]) -> str:
     """Return which table does not go with the others, or ''."""

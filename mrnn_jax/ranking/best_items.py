@@ -1,13 +1,19 @@
 """The best items of each query, from scores that come in blocks."""
 
+from collections.abc import Callable, Iterable
 import dataclasses
 
 import numpy as np
 
+# Sentence numbers [s], images, and the scores [s, n] of a block of a matrix.
+Block = tuple[np.ndarray, slice, np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-  """The best items of each query, best first; scores natural logarithms.
+  """The best items of each query, best first.
+
+  Scores are natural logarithms, or cosines of a joint embedding.
 
   Attributes:
     sentences: [N, k] numbers of the best sentences of each image.
@@ -63,3 +69,36 @@ class BestItems:
     best = np.lexsort((items, -scores), axis=1)[:, :k]
     self.items[queries] = np.take_along_axis(items, best, 1)
     self.scores[queries] = np.take_along_axis(scores, best, 1)
+
+
+def best_of_both(
+  blocks: Iterable[Block],
+  num_sentences: int,
+  num_images: int,
+  top: int,
+  of_sentences: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Ranking:
+  """Return the best of each image and of each sentence, as blocks come.
+
+  Only the best are kept: memory does not grow with S x N.
+
+  Args:
+    blocks: of the scores that images are ranked by.
+    num_sentences: S.
+    num_images: N.
+    top: how many to return for each query, at most.
+    of_sentences: sentence numbers [s] and a block [s, n] -> the scores [s, n]
+      that sentences are ranked by.
+  """
+  best_sentences = BestItems(num_images, min(top, num_sentences))
+  best_images = BestItems(num_sentences, min(top, num_images))
+  for rows, columns, block in blocks:
+    images = np.arange(columns.start, columns.stop)
+    best_images.add(rows, images, block)
+    best_sentences.add(images, rows, of_sentences(rows, block).T)
+  return Ranking(
+    sentences=best_sentences.items,
+    sentence_scores=best_sentences.scores,
+    images=best_images.items,
+    image_scores=best_images.scores,
+  )

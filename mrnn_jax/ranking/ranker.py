@@ -26,7 +26,7 @@ import numpy as np
 
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
-from mrnn_jax.ranking.best_items import BestItems, Ranking
+from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.runtime import parallel
 
@@ -41,8 +41,6 @@ _TILES_PER_CALL = 64
 _EDGES_PER_PREFIX = 4
 
 Progress = Callable[[int, int], None]
-# Sentence numbers [s], images, and log P(sentence | image) [s, n] of a block.
-Block = tuple[np.ndarray, slice, np.ndarray]
 
 
 def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
@@ -74,6 +72,9 @@ class Ranker:
   Attributes:
     tiling: how the work is cut; the same tiling gives the same bits.
   """
+
+  # What progress is counted in.
+  unit = 'prefix-image pairs'
 
   def __init__(
     self,
@@ -202,22 +203,18 @@ class Ranker:
       everywhere: as for ``blocks``.
     """
     lengths = np.asarray([len(s) - 1 for s in sentences], np.float32)
-    best_sentences = BestItems(len(features), min(top, len(sentences)))
-    best_images = BestItems(len(sentences), min(top, len(features)))
-    blocks = self.blocks(sentences, features, progress, everywhere=everywhere)
-    for rows, columns, block in blocks:
-      images = np.arange(columns.start, columns.stop)
-      best_images.add(rows, images, block)
+
+    def of_sentences(rows: np.ndarray, block: np.ndarray) -> np.ndarray:
       if normalizer is None:
-        block = block / lengths[rows, None]
-      else:
-        block = block - normalizer[rows, None]
-      best_sentences.add(images, rows, block.T)
-    return Ranking(
-      sentences=best_sentences.items,
-      sentence_scores=best_sentences.scores,
-      images=best_images.items,
-      image_scores=best_images.scores,
+        return block / lengths[rows, None]
+      return block - normalizer[rows, None]
+
+    return best_of_both(
+      self.blocks(sentences, features, progress, everywhere=everywhere),
+      len(sentences),
+      len(features),
+      top,
+      of_sentences,
     )
 
   def blocks(

@@ -13,7 +13,7 @@ from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
-from mrnn_jax.training import counting, optimizers, run_record, run_times
+from mrnn_jax.training import fitting, optimizers, run_record, run_times
 from mrnn_jax.training.log import Log
 from mrnn_jax.training.objectives import OBJECTIVES, Setting
 from mrnn_jax.training.profiling import Profiler
@@ -53,12 +53,13 @@ def train(config: Config) -> None:
       if progress['finished']:
         print(
           f'{config.workdir}: training is finished ({progress["finished"]}); '
-          f'best: step {progress["best_step"]}, validation perplexity '
+          f'best: step {progress["best_step"]}, validation '
+          f'{run_record.measure(config.model)} '
           f'{progress["best_perplexity"]:.2f}.'
         )
         return
-    if models.MODELS[config.model].counted:
-      counting.train(
+    if models.MODELS[config.model].fitted:
+      fitting.train(
         config, devices, dataset, vocabulary, description, checkpoints
       )
       return

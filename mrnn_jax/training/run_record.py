@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import stored_model
+from mrnn_jax import models, stored_model
 from mrnn_jax.config import FIELDS, Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
@@ -17,6 +17,14 @@ from mrnn_jax.runtime.errors import InputError
 
 # Training images that every model takes along to estimate P(w) with.
 MAX_NORM_IMAGES = 1000
+
+
+def measure(model: str) -> str:
+  """Return the name of what a model's validation gives; less is better.
+
+  Records and checkpoints call it perplexity, whatever it is.
+  """
+  return 'perplexity' if models.MODELS[model].writes else 'mean rank'
 
 
 class Plateau:

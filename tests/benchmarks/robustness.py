@@ -153,11 +153,11 @@ def bfloat16(args: argparse.Namespace, folder: pathlib.Path) -> int:
   for dtype in ('float32', 'bfloat16'):
     rank = ranker(dtype)
     log_probs = rank.log_probs(sentences, features)
-    scores = retrieval.ScoreMatrices(
+    scores = retrieval.LogProbabilities.of(
+      owner,
       log_probs,
       rank.log_probs(sentences, drawn),
       np.asarray([len(x) - 1 for x in sentences]),
-      owner,
     )
     found[dtype] = log_probs, retrieval.measure(scores)
   names = ('r@1', 'r@5', 'r@10', 'median_rank')

@@ -23,11 +23,11 @@ OWNER = np.array([0, 0, 1, 1])
 
 
 def matrices(probs=PROBS, drawn=DRAWN, lengths=LENGTHS, owner=OWNER):
-  return retrieval.ScoreMatrices(
+  return retrieval.LogProbabilities.of(
+    owner,
     np.log(probs).astype(np.float32),
     np.log(drawn).astype(np.float32),
     lengths,
-    owner,
   )
 
 
@@ -35,7 +35,7 @@ def test_normalized_is_the_probability_over_its_mean():
   scores = matrices()
   # The means are .4, .1, .6 and .002.
   np.testing.assert_allclose(
-    np.exp(scores.normalized()),
+    np.exp(scores.image_to_text),
     [[1.25, 0.625], [1, 2], [2 / 3, 2 / 3], [5, 10]],
     rtol=1e-5,
   )
@@ -48,7 +48,6 @@ def test_normalized_is_the_probability_over_its_mean():
   np.testing.assert_allclose(
     np.exp(scores.normalized(2))[:, 0], [1, 4 / 3, 0.5, 20 / 3], rtol=1e-5
   )
-  assert scores.norm_images == 3
 
 
 def test_without_training_images_sentences_go_by_perplexity():
@@ -63,10 +62,10 @@ def test_without_training_images_sentences_go_by_perplexity():
   for found in (
     matrices().by_perplexity(),
     matrices().normalized(0),
-    without.normalized(),
+    without.image_to_text,
   ):
     np.testing.assert_allclose(np.exp(found), inverse, rtol=1e-5)
-  np.testing.assert_allclose(np.exp(matrices().by_log_prob()), PROBS, rtol=1e-5)
+  np.testing.assert_allclose(np.exp(matrices().text_to_image), PROBS, rtol=1e-5)
 
 
 def test_measures_by_hand():
@@ -250,7 +249,7 @@ def test_first_captions_alone_are_a_pool_of_one_each(vocab):
 class FakeModel:
   """Looks probabilities up: a feature's first number says of which image."""
 
-  tiling = 'of 2'
+  tiling, unit, writes = 'of 2', 'pairs', True
 
   def __init__(self, drawn_images=3):
     self.asked, self._drawn = None, drawn_images
@@ -288,7 +287,7 @@ def test_scores_of_a_split(vocab, tmp_path, norm_images):
   model, split = FakeModel(), make_split(vocab, OWNER)
   scores = retrieval.compute_scores(model, split, config)
   assert model.asked == (7, 77, 'float32')
-  np.testing.assert_allclose(np.exp(scores.log_probs), PROBS, rtol=1e-5)
+  np.testing.assert_allclose(np.exp(scores.text_to_image), PROBS, rtol=1e-5)
   np.testing.assert_allclose(
     np.exp(scores.norm_log_probs), DRAWN[:, :norm_images], rtol=1e-5
   )

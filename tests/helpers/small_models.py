@@ -12,9 +12,9 @@ from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, START, UNK
 from mrnn_jax.models import cells
 
-# Every model, and every option that changes what a model consists of.
+# Every model that writes, and every option that changes what one consists of.
 VARIANTS = [
-  *((name, {}) for name in models.MODELS),
+  *((name, {}) for name, kind in models.MODELS.items() if kind.writes),
   *(('m-rnn', {'cell': cell}) for cell in cells.CELLS if cell != 'simple'),
   ('m-rnn', {'tie_softmax': True}),
   ('rnn-base', {'cell': 'lstm', 'tie_softmax': True}),
@@ -35,14 +35,29 @@ def name_of(variant):
 
 
 variants = pytest.mark.parametrize('variant', VARIANTS, ids=name_of)
-# All but those that are counted, which have no gradient and no products.
-TRAINED = [v for v in VARIANTS if not models.MODELS[v[0]].counted]
+# All but those that are fitted, which have no gradient and no products.
+TRAINED = [v for v in VARIANTS if not models.MODELS[v[0]].fitted]
 trained_variants = pytest.mark.parametrize('variant', TRAINED, ids=name_of)
 seeing_variants = pytest.mark.parametrize(
   'variant',
   [v for v in VARIANTS if models.MODELS[v[0]].sees_images],
   ids=name_of,
 )
+
+
+def examples(captions, owner=None, features=None, **more):
+  """Captions as lists of ids, as models are fitted to them."""
+  features = np.zeros((len(captions), 1)) if features is None else features
+  owner = np.arange(len(captions)) if owner is None else np.asarray(owner)
+  features = np.asarray(features, np.float32)
+  return models.Examples(
+    tokens=np.concatenate(captions),
+    offsets=np.cumsum([0, *map(len, captions)]),
+    owner=owner,
+    features=features,
+    statistics={'mean': features.mean(0), 'std': features.std(0)},
+    **more,
+  )
 
 
 def make(variant, vocab_size=11, feature_size=7, seed=0, **options):
@@ -55,8 +70,8 @@ def make(variant, vocab_size=11, feature_size=7, seed=0, **options):
     functools.partial(models.init_variables, model), jax.random.key(0)
   )
   rng = np.random.default_rng(seed)
-  if model.counted:
-    return model, {'params': _counted(model, rng)}
+  if model.fitted:
+    return model, {'params': _fitted(model, rng)}
   variables = jax.tree.map(
     lambda x: rng.normal(scale=0.6, size=x.shape).astype(x.dtype), shapes
   )
@@ -66,7 +81,7 @@ def make(variant, vocab_size=11, feature_size=7, seed=0, **options):
   return model, variables
 
 
-def _counted(model, rng):
+def _fitted(model, rng):
   """The tables of made-up captions."""
   captions = [
     [START, *rng.integers(UNK, model.vocab_size, rng.integers(2, 7)), END]
@@ -74,9 +89,7 @@ def _counted(model, rng):
   ]
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # They are few.
-    return model.count(
-      np.concatenate(captions), np.cumsum([0, *map(len, captions)])
-    )
+    return model.fit(examples(captions))
 
 
 # One program instead of one for each operation; other last bits.

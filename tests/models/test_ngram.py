@@ -7,6 +7,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from small_models import examples
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
@@ -217,7 +218,7 @@ def test_all_words_sum_to_one_after_every_context(smoothing, order):
     'ngram', WORDS, 2, {'ngram_order': order, 'ngram_smoothing': smoothing}
   )
   captions = drawn()
-  params = model.count(*flat(captions))
+  params = model.fit(examples(captions))
   levels = ngram_counts.SMOOTHINGS[smoothing](*flat(captions), order, WORDS)
   rows = np.full((20, 8), PAD)
   others = drawn(20, seed=1)
@@ -248,6 +249,6 @@ def test_all_words_sum_to_one_after_every_context(smoothing, order):
 def test_tables_that_lead_nowhere_are_told(name, change, wrong):
   """JAX would look up the nearest place there is, and say nothing."""
   model = models.create_model('ngram', WORDS, 2, {})
-  params = model.count(*flat(drawn()))
+  params = model.fit(examples(drawn()))
   assert model.misfit(params) == ''
   assert wrong in model.misfit({**params, name: change(params[name])})

@@ -178,7 +178,7 @@ def test_sentences_of_one_image_may_be_the_same():
   assert page['images'][0]['found'] == [[0, -1.23]]
 
 
-def test_a_counted_model_has_no_log(tmp_path):
-  for model, said in (('ngram', 'is counted'), ('m-rnn', 'Training writes it')):
+def test_a_fitted_model_has_no_log(tmp_path):
+  for model, said in (('ngram', 'is fitted'), ('m-rnn', 'Training writes it')):
     config = make_config(tmp_path).replace(model=model)
     assert said in training.section(config)

@@ -8,7 +8,7 @@ from mrnn_jax.reports import gallery as gallery_lib
 from mrnn_jax.reports import page_parts
 from mrnn_jax.reports import photos as photos_lib
 from mrnn_jax.reports.sections.commands import command
-from mrnn_jax.reports.sections.retrieval import can_rank
+from mrnn_jax.reports.sections.retrieval import can_rank, writes
 
 
 def section(
@@ -22,7 +22,7 @@ def section(
   notes = [page_parts.note(remark) for remark in remarks]
   if not gallery:
     return page_parts.section('Images', ''.join(notes), 'images')
-  if not gallery.captions:
+  if not gallery.captions and (not evaluation or writes(evaluation)):
     notes.append(
       page_parts.note(
         'No captions have been written for this split. This does it:',

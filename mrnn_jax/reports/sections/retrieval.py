@@ -68,3 +68,9 @@ def can_rank(evaluation: Mapping[str, Any]) -> bool:
   """Say whether the model of an evaluation sees images, as far as is known."""
   model = MODELS.get(evaluation['model'])
   return model is None or model.sees_images
+
+
+def writes(evaluation: Mapping[str, Any]) -> bool:
+  """Say whether the model of an evaluation writes, as far as is known."""
+  model = MODELS.get(evaluation['model'])
+  return model is None or model.writes

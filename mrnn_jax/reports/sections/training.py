@@ -38,9 +38,9 @@ def section(config: Config) -> str:
       'bits a word',
     ),
   ]
-  if not any(drawn) and MODELS[config.model].counted:
+  if not any(drawn) and MODELS[config.model].fitted:
     body = page_parts.note(
-      f'{config.model} is counted, not trained step by step: it has no log.'
+      f'{config.model} is fitted at one go, not step by step: it has no log.'
     )
   elif not any(drawn):
     body = page_parts.note(
