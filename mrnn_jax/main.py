@@ -1,6 +1,5 @@
 """The command ``python -m mrnn_jax.main``: reads flags and runs one task."""
 
-import os
 import sys
 
 from absl import flags
@@ -8,7 +7,7 @@ import jax
 
 from mrnn_jax import tasks
 from mrnn_jax.config import flags as config_flags
-from mrnn_jax.runtime import cli, determinism, processes, progress
+from mrnn_jax.runtime import cli, jax_setup, processes, progress
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
@@ -21,20 +20,10 @@ python -m mrnn_jax.main --task=caption --photos=DIR
 """
 
 
-def compilation_cache_dir() -> str:
-  """Return where compiled programs are kept between runs."""
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(base, 'mrnn_jax', 'compiled')
-
-
 def main() -> None:
   """Run the task that the flags name."""
   given = config_flags.read(flags.FLAGS, sys.argv)
-  if given.get('deterministic'):
-    determinism.be_deterministic()
-  cache = jax.config.jax_compilation_cache_dir
-  if given.get('compilation_cache') and not cache:
-    jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
+  jax_setup.apply(given.get('compilation_cache'), given.get('deterministic'))
   place = processes.find(
     given.get('coordinator'),
     given.get('num_processes'),

@@ -39,7 +39,7 @@ LAYERS = (
   ('mrnn_jax.reports',),
   ('mrnn_jax.own_data', 'data_prep'),
   ('mrnn_jax.tasks',),
-  ('mrnn_jax.main',),
+  ('mrnn_jax.main', 'mrnn_jax.tables'),
 )
 _LAYER = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
 

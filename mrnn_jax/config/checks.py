@@ -155,6 +155,18 @@ def check_effect(
         )
 
 
+def has_effect(
+  config: Any, fields: Mapping[str, dataclasses.Field], name: str
+) -> bool:
+  """Say whether a flag has an effect for the task and beside the others."""
+  try:
+    check_task(fields[name], config.task)
+    check_effect(config, fields, [name])
+  except InputError:
+    return False
+  return True
+
+
 def _one_of(names: Iterable[str]) -> str:
   """Return 'a', 'a or b', 'a, b or c'."""
   *others, last = names

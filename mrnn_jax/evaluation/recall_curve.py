@@ -29,7 +29,8 @@ def write(curves: Mapping[str, Curve], config: Config) -> None:
   path = files.result_path(config.workdir, config.split, CSV_FILE)
   files.write_text(path, format_csv(curves))
   files.write_bytes(
-    files.result_path(config.workdir, config.split, PICTURE_FILE), draw(curves)
+    files.result_path(config.workdir, config.split, PICTURE_FILE),
+    draw({config.model: curves}),
   )
   print(f'wrote {path}, and the picture beside it')
 
@@ -63,10 +64,13 @@ def by_chance(curve: Curve) -> list[tuple[float, float]]:
   return [(percent, percent / 100 * total) for percent, _ in points(curve)]
 
 
-def draw(curves: Mapping[str, Curve]) -> bytes:
+def draw(systems: Mapping[str, Mapping[str, Curve]]) -> bytes:
   """Draw both directions beside each other and beside chance, as PNG.
 
   The axis of the list is logarithmic, because its beginning is what matters.
+
+  Args:
+    systems: what a line is called -> its curves by direction.
   """
   # Not pyplot: it keeps global state and may look for a display.
   from matplotlib.figure import Figure
@@ -74,14 +78,19 @@ def draw(curves: Mapping[str, Curve]) -> bytes:
   figure = Figure(figsize=(10, 4.2), layout='constrained')
   panels = zip(figure.subplots(1, 2), DIRECTIONS.items(), strict=True)
   for axes, (direction, (title, things)) in panels:
-    curve = curves[direction]
-    shown = points(curve)
-    axes.plot(*zip(*shown, strict=True), label='m-RNN')
-    axes.plot(
-      *zip(*by_chance(curve), strict=True), '--', color='gray', label='chance'
-    )
+    shown = {
+      name: points(curves[direction]) for name, curves in systems.items()
+    }
+    for number, (name, line) in enumerate(shown.items()):
+      # Ten colours, then the same with another stroke.
+      style = ('-', '-.')[number // 10 % 2]
+      axes.plot(*zip(*line, strict=True), style, label=name)
+    first = next(iter(systems.values()))[direction]
+    chance = by_chance(first)
+    axes.plot(*zip(*chance, strict=True), '--', color='gray', label='chance')
     axes.set_xscale('log')
-    low, high = shown[0][0], shown[-1][0]
+    low = min(line[0][0] for line in shown.values())
+    high = max(line[-1][0] for line in shown.values())
     axes.set_xlim(low, high)
     axes.set_ylim(0)
     ticks = [x for x in (0.02, 0.1, 1, 10, 100) if low <= x <= high]

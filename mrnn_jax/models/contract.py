@@ -214,11 +214,10 @@ def spread(image: Array, tokens: Array, precision: str) -> Array:
 
 
 class ImageModel(Model):
-  """A model that sees images: scales their features, drops units.
+  """A model that sees images: scales their features.
 
   Attributes:
     feature_scaling: one of ``layers.FEATURE_SCALINGS``.
-    image_dropout: rate on the scaled feature I.
   """
 
   feature_scaling: str = option(
@@ -227,9 +226,6 @@ class ImageModel(Model):
     'training images.',
     choices=layers.FEATURE_SCALINGS,
   )
-  image_dropout: float = option(
-    0.0, 'Dropout on the image feature.', low=0, high=0.99
-  )
 
   def setup_image_input(self) -> None:
     """Create the features' statistics; call it in ``setup``."""
@@ -237,8 +233,28 @@ class ImageModel(Model):
     self.mean = self.variable('statistics', 'mean', jnp.zeros, (D,))
     self.std = self.variable('statistics', 'std', jnp.ones, (D,))
 
-  def image_input(self, features: Array, row_keys: Array | None) -> Array:
+  def image_input(
+    self, features: Array, row_keys: Array | None = None
+  ) -> Array:
     """Return the features [..., D] as the model is to see them."""
     statistics = {'mean': self.mean.value, 'std': self.std.value}
-    scaled = layers.scale_features(features, self.feature_scaling, statistics)
+    return layers.scale_features(features, self.feature_scaling, statistics)
+
+
+class DroppedImageModel(ImageModel):
+  """A model that drops units of the features while it learns.
+
+  Attributes:
+    image_dropout: rate on the scaled feature I.
+  """
+
+  image_dropout: float = option(
+    0.0, 'Dropout on the image feature.', low=0, high=0.99
+  )
+
+  def image_input(
+    self, features: Array, row_keys: Array | None = None
+  ) -> Array:
+    """Return the features [..., D] as the model is to see them."""
+    scaled = super().image_input(features)
     return layers.dropout(scaled, self.image_dropout, row_keys, layers.IMAGE)

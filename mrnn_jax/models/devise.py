@@ -11,7 +11,7 @@ import numpy as np
 
 from mrnn_jax.models import layers, skip_gram
 from mrnn_jax.models.bag_of_words import Bags, weighted_bags
-from mrnn_jax.models.contract import Examples, option
+from mrnn_jax.models.contract import DroppedImageModel, Examples, option
 from mrnn_jax.models.joint_embedding import JointEmbedding, unit
 
 Array = jax.Array
@@ -22,7 +22,7 @@ _STEPS = 64
 _LEARNING_RATE = 0.03
 
 
-class Devise(JointEmbedding):
+class Devise(JointEmbedding, DroppedImageModel):
   """A linear map of the feature into the space of word vectors.
 
   A sentence is the mean of its words' vectors, skip-gram of the training

@@ -118,7 +118,7 @@ class LinearEmbedding(JointEmbedding):
 
   def image(self, features: Array, row_keys: Array | None = None) -> Array:
     """Return unit vectors [..., J] of raw features [..., D]."""
-    scaled = self.image_input(features, row_keys) - self.image_mean
+    scaled = self.image_input(features) - self.image_mean
     return unit(jnp.matmul(scaled, self.image_map, precision=self.precision))
 
   def sentence(self, tokens: Array) -> Array:

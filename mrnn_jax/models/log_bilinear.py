@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import layers
-from mrnn_jax.models.contract import ImageModel, Model, option
+from mrnn_jax.models.contract import DroppedImageModel, Model, option
 
 Array = jax.Array
 
@@ -112,7 +112,7 @@ class LogBilinear(Model):
     return logits.reshape(*predicted.shape[:-1], self.vocab_size)
 
 
-class BiasedLogBilinear(LogBilinear, ImageModel):
+class BiasedLogBilinear(LogBilinear, DroppedImageModel):
   """MLBL-B: the image is added, r + C_m I; J = E."""
 
   sees_images: ClassVar[bool] = True

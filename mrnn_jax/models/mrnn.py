@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from mrnn_jax.models import cells, layers
-from mrnn_jax.models.contract import ImageModel, option
+from mrnn_jax.models.contract import DroppedImageModel, option
 from mrnn_jax.models.recurrent import RecurrentModel
 
 Array = jax.Array
@@ -149,7 +149,7 @@ class RNNBase(RecurrentModel):
     return logits.reshape(*hidden.shape[:-1], self.vocab_size)
 
 
-class MRNN(RNNBase, ImageModel):
+class MRNN(RNNBase, DroppedImageModel):
   """The m-RNN (3.2): what an image gives is V_I I, J = M, and it is added."""
 
   sees_images: ClassVar[bool] = True

@@ -14,6 +14,8 @@ from mrnn_jax.reports.page_parts import escape
 # that the text is still readable on a phone.
 _WIDTH, _HEIGHT = 480, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 10, 42
+# Colours of lines in page_parts.css: .s0 and so on.
+_NUM_COLOURS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +71,15 @@ def line_chart(
   y_axis = Axis(low, max(ys), log_y, _HEIGHT - _BOTTOM, _TOP, 6, loose=True)
   parts = [_frame(x_axis, y_axis, x_label, y_label)]
   for i, line in enumerate(series):
-    kind = f'line s{i % 6}' + (' dashed' if line.dashed else '')
+    kind = f'line {_colour(i)}' + (' dashed' if line.dashed else '')
     place = [
       f'{x_axis.place(x):.1f},{y_axis.place(y):.1f}' for x, y in line.points
     ]
     parts.append(f'<polyline class="{kind}" points="{" ".join(place)}"/>')
     if line.dots or len(line.points) == 1:
       parts += [
-        f'<circle class="dot s{i % 6}" r="3.2" cx="{x_axis.place(x):.1f}" '
-        f'cy="{y_axis.place(y):.1f}"><title>'
+        f'<circle class="dot {_colour(i)}" r="3.2" '
+        f'cx="{x_axis.place(x):.1f}" cy="{y_axis.place(y):.1f}"><title>'
         f'{escape(f"{line.name}: {_number(x)}, {_number(y)}")}</title></circle>'
         for x, y in line.points
       ]
@@ -91,11 +93,15 @@ def line_chart(
   return _figure(title, _legend(series), parts, f'{title}. {ends}')
 
 
+def _colour(number: int) -> str:
+  return f's{number % _NUM_COLOURS}'
+
+
 def _legend(series: Sequence[Series]) -> str:
   """Return the names of lines beside a sample of each."""
   items = (
     f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path '
-    f'class="line s{i % 6}{" dashed" if line.dashed else ""}" d="M1 4H23"/>'
+    f'class="line {_colour(i)}{" dashed" if line.dashed else ""}" d="M1 4H23"/>'
     f'</svg>{escape(line.name)}</li>'
     for i, line in enumerate(series)
   )

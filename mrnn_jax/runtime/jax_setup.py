@@ -1,0 +1,27 @@
+"""How commands set up JAX before it computes."""
+
+import os
+
+import jax
+
+from mrnn_jax.runtime import determinism
+
+
+def apply(compilation_cache: bool, deterministic: bool) -> None:
+  """Set JAX up.
+
+  Args:
+    compilation_cache: whether compiled programs are kept between runs; where
+      JAX has been told a folder, it is that.
+    deterministic: whether GPUs are to give the same bits in every run.
+  """
+  if deterministic:
+    determinism.be_deterministic()
+  if compilation_cache and not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
+
+
+def compilation_cache_dir() -> str:
+  """Return where compiled programs are kept between runs."""
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return os.path.join(base, 'mrnn_jax', 'compiled')
