@@ -1,24 +1,18 @@
 """The command ``python -m mrnn_jax.tables``: trains, measures, tabulates."""
 
 from collections.abc import Mapping, Sequence
-import contextlib
 import difflib
 import sys
-from typing import Any
 
 from absl import flags
 import jax
 
 from mrnn_jax.config import Given
 from mrnn_jax.config import flags as config_flags
-from mrnn_jax.data import datasets
-from mrnn_jax.reports.tables import format_rows
-from mrnn_jax.runtime import cli, jax_setup, progress, workdir_lock
+from mrnn_jax.runtime import cli, jax_setup, progress
 from mrnn_jax.runtime.errors import InputError
-from mrnn_jax.runtime.progress import format_seconds
-from mrnn_jax.tables import forms, plan, write
-from mrnn_jax.tables.rows import table_rows
-from mrnn_jax.tables.runs import Protocol, Run
+from mrnn_jax.tables import make
+from mrnn_jax.tables.runs import Protocol
 from mrnn_jax.tables.systems import SYSTEMS
 
 USAGE = """
@@ -97,20 +91,29 @@ def define_flags(flag_values: flags.FlagValues) -> Mapping[str, Sequence[str]]:
   return {'Tables': [*_OWN, 'dataset', 'data_dir', *_SHARED, 'norm_images']}
 
 
-def _names(text: str) -> list[str]:
-  """Return the systems that ``--rows`` names, in the tables' order."""
-  names = [name.strip() for name in text.split(',') if name.strip()]
-  for name in names:
+def names(text: str) -> list[str]:
+  """Return the systems that ``--rows`` names, in the tables' order.
+
+  Raises:
+    InputError: there is no such system.
+  """
+  chosen = [name.strip() for name in text.split(',') if name.strip()]
+  for name in chosen:
     if name not in SYSTEMS:
       close = difflib.get_close_matches(name, SYSTEMS, n=1)
-      hint = f'did you mean {close[0]}?' if close else 'there are '
-      hint = hint if close else f'{hint}{", ".join(SYSTEMS)}.'
+      hint = f'there are {", ".join(SYSTEMS)}.'
+      if close:
+        hint = f'did you mean {close[0]}?'
       raise InputError(f'--rows={text}: there is no system {name!r}: {hint}')
-  return [key for key in SYSTEMS if not names or key in names]
+  return [key for key in SYSTEMS if not chosen or key in chosen]
 
 
-def _given(flag_values: flags.FlagValues, argv: Sequence[str]) -> Given:
-  """Return what was given for all runs."""
+def read(flag_values: flags.FlagValues, argv: Sequence[str]) -> Given:
+  """Return what was given for all runs.
+
+  Raises:
+    InputError: a flag is not for the tables, or beyond its limits.
+  """
   given = config_flags.read(flag_values, argv)
   for name in given.by_hand & _DECIDED.keys():
     raise InputError(f'--{name} is not for tables: {_DECIDED[name]}.')
@@ -130,85 +133,20 @@ def _given(flag_values: flags.FlagValues, argv: Sequence[str]) -> Given:
 def main() -> None:
   """Run what is to be run, and write the tables."""
   values = flags.FLAGS
-  given = _given(values, sys.argv)
+  given = read(values, sys.argv)
   jax_setup.apply(given.get('compilation_cache'), given.get('deterministic'))
   progress.set_level(given.get('log_level'))
-  dataset = datasets.open_dataset(given.get('dataset'), given.get('data_dir'))
   protocol = Protocol(
     context_words=given.values.get('context_words', Protocol.context_words),
     shortlist=given.get('shortlist') or Protocol.shortlist,
   )
-  rows = _names(values.rows)
-  runs = plan.make_runs(
+  make.make(
     given,
-    rows,
+    names(values.rows),
+    protocol,
     values.num_seeds,
     values.num_ranked,
-    protocol,
-    dataset.fingerprint,
-  )
-  with workdir_lock.hold(given.get('workdir'), 'tables'):
-    if not values.only_print:
-      _run(runs, dataset, given)
-    _tell(runs, dataset, given, protocol)
-
-
-def _run(runs: Sequence[Run], dataset: datasets.Dataset, given: Given) -> None:
-  """Do what is not done, told before and on the way."""
-  missing = [run for run in runs if run.result() is None]
-  if not missing:
-    return
-  size = plan.Size.of(
-    dataset, given.get('min_word_count'), plan.measure_speed()
-  )
-  estimates = [plan.seconds(run, size) for run in missing]
-  print(
-    plan.told(missing, estimates, len(runs) - len(missing)), file=sys.stderr
-  )
-  # What runs print is on the way; stdout is for the tables.
-  with contextlib.redirect_stdout(sys.stderr):
-    for number, run in enumerate(missing):
-      left = format_seconds(sum(estimates[number:]))
-      for step in run.run():
-        progress.say(
-          f'\n== {number + 1} of {len(missing)}: {run.system.label}, seed '
-          f'{run.seed}: {step}; about {left} left for all'
-        )
-
-
-def _tell(
-  runs: Sequence[Run],
-  dataset: datasets.Dataset,
-  given: Given,
-  protocol: Protocol,
-) -> None:
-  """Write the tables of what is done, and print them."""
-  done: dict[str, list[tuple[Run, Mapping[str, Any]]]] = {}
-  for run in runs:
-    if (result := run.result()) is not None:
-      done.setdefault(run.system.key, []).append((run, result))
-  if not done:
-    raise InputError(
-      f'nothing is measured in {given.get("workdir")}: leave out --only_print.'
-    )
-  rows = table_rows(done, dataset.name)
-  about = {
-    'images': dataset.builder.info.splits['test'].num_examples,
-    'sentences': dataset.metadata['num_captions']['test'],
-    'vocabulary': len(dataset.vocabulary(given.get('min_word_count'))),
-    'encoder': dataset.metadata['encoder']['name'],
-    'feature_size': dataset.feature_size,
-    'shortlist': protocol.shortlist,
-    'fingerprint': dataset.fingerprint,
-  }
-  write.write(given.get('workdir'), rows, dataset.name, about)
-  for table in forms.tables(rows, dataset.name):
-    print(f'\n{table.title}\n')
-    print(format_rows(table.head(), table.cells()))
-  print()
-  print('\n'.join(forms.notes(rows)))
-  print(
-    f'\nwrote tables.json, tables.md and tables.html in {given.get("workdir")}'
+    not values.only_print,
   )
 
 
