@@ -174,16 +174,23 @@ class CanonicalCorrelation(LinearEmbedding):
   """Regularised canonical correlation analysis of feature and tf-idf.
 
   The first J pairs of directions whose projections correlate most (Hotelling
-  1936), each weighted by its correlation, so that weak ones count little
-  (after Gong et al. 2014, who weight by its fourth power).
+  1936), each weighted by a power of its correlation, so that weak ones count
+  little (Gong et al. 2014, who take the fourth).
 
   Attributes:
     cca_size: J, at most D and V.
+    cca_power: the power, of either side; 0: all directions count alike.
     sentence_ridge: as ``image_ridge``, of the sentences.
   """
 
   cca_size: int = option(
     100, 'Pairs of directions that cca takes, at most.', low=1
+  )
+  cca_power: float = option(
+    1.0,
+    'Power of its correlation that weighs a direction of cca; 0: all alike.',
+    low=0,
+    high=100,
   )
   sentence_ridge: float = option(
     1.0,
@@ -227,9 +234,11 @@ class CanonicalCorrelation(LinearEmbedding):
     squares, U = np.linalg.eigh(T @ T.T)
     order = np.argsort(-squares)[: self.space_size()]
     R, U = np.sqrt(np.maximum(squares[order], 0)), U[:, order]
-    # Each times its correlation: T^T U is W R already.
-    image_map = np.linalg.solve(left.T, U * R)
-    sentence_map = np.linalg.solve(right.T, T.T @ U)
+    # T^T U is W R; what correlates with nothing has no W.
+    W = T.T @ U / np.where(R > 0, R, 1)
+    weight = np.where(R > 0, R, 0) ** self.cca_power
+    image_map = np.linalg.solve(left.T, U * weight)
+    sentence_map = np.linalg.solve(right.T, W * weight)
     return _single(
       weights=moments.weights,
       image_mean=moments.image_mean,

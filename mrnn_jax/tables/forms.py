@@ -171,10 +171,15 @@ def _shown(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 def notes(rows: Sequence[Row]) -> list[str]:
   """Return what a reader of the tables has to know, a sentence or two each."""
   texts = [
-    'Rows "quoted by" or with a year are published figures: other features, '
-    'vocabularies and conventions. BLEU is cumulative, which the '
-    "paper's B-2 and B-3 cannot be. PPL is of all sentences, ##END## counted.",
+    'PPL is of all sentences of the test split, ##END## counted; BLEU is '
+    'cumulative.'
   ]
+  if any(row['published'] for row in rows):
+    texts.append(
+      'Rows that end with a source are published figures: other features, '
+      "vocabularies and conventions; the paper's B-2 and B-3 cannot be "
+      'cumulative.'
+    )
   if any('difference' in row for row in rows):
     texts.append(
       f"{NOT_TOLD_APART}: B-4, CIDEr-D or R@1 is not told from the m-RNN's: 0 "
@@ -182,7 +187,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
       'test images (paired bootstrap, first seed).'
     )
   if any('std' in row for row in rows):
-    texts.append('±: standard deviation over seeds; ranks: mean over seeds.')
+    texts.append(
+      '±: standard deviation over seeds; ranks: mean over the seeds that are '
+      'ranked.'
+    )
   return texts
 
 

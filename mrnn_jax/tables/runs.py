@@ -147,13 +147,16 @@ class Run:
 
   def result(self) -> dict[str, Any] | None:
     """Return what was measured by these very commands; None if it was not."""
+    return self._record().get('result')
+
+  def _record(self) -> dict[str, Any]:
+    """Return what is kept of this run: 'done', steps, and the 'result'."""
     path = self.folder / _RECORD
-    if not path.exists():
-      return None
-    record = json_files.read_object(path, f'delete {path}')
-    if record.get('key') != self._key() or 'result' not in record:
-      return None
-    return record['result']
+    if path.exists():
+      record = json_files.read_object(path, f'delete {path}')
+      if record.get('key') == self._key():
+        return record
+    return {'key': self._key(), 'done': []}
 
   def _key(self) -> dict[str, Any]:
     """Return what a result depends on."""
@@ -177,11 +180,18 @@ class Run:
       InputError: the run cannot be done.
       Stopped: on request; what is saved is taken up by the next ``run``.
     """
-    steps = self.steps()
+    steps, record = self.steps(), self._record()
+
+    def keep():
+      files.write_json(self.folder / _RECORD, record)
+
     for name, given in steps.items():
-      if name != 'train' or not self.is_trained():
+      done = self.is_trained() if name == 'train' else name in record['done']
+      if not done:
         yield name
         tasks.run(given)
+        record['done'].append(name)
+        keep()
     result = _read(self.folder)
     for name in (REFERENCE, CONTEXT):
       if name in steps:
@@ -196,9 +206,8 @@ class Run:
       result |= self._by_shortlist(config)
     gallery, _ = gallery_lib.load_gallery(config)
     result['per_image'] = per_image.statistics(gallery)
-    files.write_json(
-      self.folder / _RECORD, {'key': self._key(), 'result': result}
-    )
+    record['result'] = result
+    keep()
 
   def _by_shortlist(self, config: Config) -> dict[str, Any]:
     """Measure retrieval by shortlist from the matrices that are kept."""

@@ -13,6 +13,10 @@ from mrnn_jax.tables.rows import Row
 
 JSON_FILE, MARKDOWN_FILE = 'tables.json', 'tables.md'
 PICTURE_FILE, PAGE_FILE = 'figure3.png', 'tables.html'
+_CURVES = (
+  'Sentences: the list is that of the shortlist, as in the paper; images: all. '
+  'Of the first seed.'
+)
 
 
 def write(
@@ -61,6 +65,7 @@ def markdown(
     parts += [
       '## Recall curves (the form of Figure 3)',
       f'![Recall curves of all systems]({PICTURE_FILE})',
+      _CURVES,
     ]
   parts.append('## How each row was made')
   for row in rows:
@@ -139,7 +144,7 @@ def _charts(
         y_from_zero=True,
       )
     )
-  return page_parts.columns(*drawn)
+  return page_parts.columns(*drawn) + page_parts.paragraph(_CURVES)
 
 
 def _details(rows: Sequence[Row]) -> str:

@@ -156,7 +156,8 @@ def test_bag_regression_is_ridge_regression():
   )
 
 
-def test_cca_solves_the_generalised_eigenvalue_problem():
+@pytest.mark.parametrize('power', [0.0, 1.0, 4.0])
+def test_cca_solves_the_generalised_eigenvalue_problem(power):
   captions, owner, features = draw()
   x, y = features[owner].astype(float), tf_idf(captions, captions)
   centre, mean = x.mean(0), y.mean(0)
@@ -173,12 +174,18 @@ def test_cca_solves_the_generalised_eigenvalue_problem():
   assert 0.3 < r[0] < 1
   others = [sentence(A, C), sentence(UNK, UNK, B), sentence(9)]
   expected = cosines(
-    (tf_idf(captions, others) - mean) @ b * r,
-    (features[:8] - centre) @ a * r,
+    (tf_idf(captions, others) - mean) @ b * r**power,
+    (features[:8] - centre) @ a * r**power,
   )
   np.testing.assert_allclose(
     found(
-      create('cca', image_ridge=0.2, sentence_ridge=0.5, cca_size=3),
+      create(
+        'cca',
+        image_ridge=0.2,
+        sentence_ridge=0.5,
+        cca_size=3,
+        cca_power=power,
+      ),
       examples(captions, owner, features),
       others,
       features[:8],
