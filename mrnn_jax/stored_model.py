@@ -54,7 +54,8 @@ def describe(
     remembered: ``Config.remembered()``, or what of it holds elsewhere too.
     words: by id.
     dataset: what it was trained on: name, fingerprint, feature_size, encoder.
-    **more: 'step', where the place of the description does not tell it.
+    **more: 'step', where the place of the description does not tell it, and
+      'start', what training began from.
   """
   return {
     'config': dict(config),
@@ -138,6 +139,12 @@ def _description_form() -> dict[str, Any]:
       'encoder': {'name': str, 'weights': str},
     },
     'step?': int,
+    'start?': {
+      'identity': str,
+      'dataset': str,
+      'step': int,
+      'new_words': int,
+    },
   }
 
 

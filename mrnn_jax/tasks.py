@@ -5,7 +5,6 @@ import contextlib
 import sys
 
 from etils import epath
-import numpy as np
 
 from mrnn_jax import PRETRAINED, own_data, stored_model
 from mrnn_jax import config as config_lib
@@ -17,10 +16,10 @@ from mrnn_jax.evaluation import retrieval as retrieval_lib
 from mrnn_jax.reports import report, tables
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping, workdir_lock
-from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.training import loop as train_lib
+from mrnn_jax.training import start as start_lib
 
 
 def run(given: Given) -> None:
@@ -66,6 +65,10 @@ def resolve(given: Given) -> Config:
     with checkpoint_lib.Checkpoints(source) as checkpoints:
       latest = checkpoints.latest_step()
       if latest is None:
+        if start := given.get('init_from'):
+          given = config_lib.begin_from(
+            given, start_lib.description(start), start
+          )
         return config_lib.complete(given)
       description, _ = checkpoints.describe(latest)
     stored_model.check_description(description, source)
@@ -86,12 +89,7 @@ def _load(config: Config) -> TrainedModel:
   path = config.model_file or config.workdir
   model = TrainedModel.load(path, parallel.local_devices(config.num_devices))
   if config_lib.TASKS[config.task].shared:
-    identity = np.frombuffer(bytes.fromhex(model.identity()), np.uint8)
-    if len(np.unique(parallel.gather(identity), axis=0)) > 1:
-      raise InputError(
-        f'the processes find different models in {path}: put it where all of '
-        'them see the same files.'
-      )
+    model.check_shared(path)
   return model
 
 

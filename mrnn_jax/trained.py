@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import models, stored_model
+from mrnn_jax import model_inputs, models, stored_model
 from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
@@ -33,9 +33,6 @@ from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   from mrnn_jax.data import datasets
-
-# Features whose numbers are looked at together.
-_CHECKED = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,18 +294,7 @@ class TrainedModel:
 
   def check_features(self, features: np.ndarray) -> np.ndarray:
     """Return features [N, D] as an array, or raise InputError."""
-    features = np.asarray(features)
-    D = self.dataset['feature_size']
-    if features.ndim != 2 or features.shape[1] != D:
-      raise InputError(
-        f'the features have shape {features.shape}: the model wants [N, {D}], '
-        f'made by {self.encoder_name}.'
-      )
-    # In parts: where they are on disk, they are not all in memory at once.
-    parts = range(0, len(features), _CHECKED)
-    if not all(np.isfinite(features[i : i + _CHECKED]).all() for i in parts):
-      raise InputError('some features are not finite numbers.')
-    return features
+    return model_inputs.check_features(self.dataset, features)
 
   @property
   def encoder_name(self) -> str:
@@ -317,13 +303,7 @@ class TrainedModel:
 
   def check_dataset(self, dataset: 'datasets.Dataset') -> None:
     """Raise InputError where a dataset's features are of another kind."""
-    self.check_encoder(dataset.metadata['encoder'], str(dataset.path))
-    if dataset.feature_size != self.dataset['feature_size']:
-      raise InputError(
-        f'the model was trained on features of '
-        f'{self.dataset["feature_size"]} numbers, {dataset.path} has '
-        f'{dataset.feature_size}: use the features that it was trained on.'
-      )
+    model_inputs.check_dataset(self.dataset, dataset)
 
   def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
     """Raise InputError where features come from another encoder.
@@ -332,15 +312,7 @@ class TrainedModel:
       encoder: 'name' and 'weights' (checksum, '' if not known).
       source: where the features are, for the message.
     """
-    mine = self.dataset['encoder']
-    known = mine['weights'] and encoder['weights']
-    if mine['name'] != encoder['name'] or (
-      known and mine['weights'] != encoder['weights']
-    ):
-      raise InputError(
-        f'the model was trained on features of {_describe(mine)}, {source} has '
-        f'{_describe(encoder)}: use the features that it was trained on.'
-      )
+    model_inputs.check_encoder(self.dataset, encoder, source)
 
   def identity(self) -> str:
     """Return a hash of everything that its probabilities depend on."""
@@ -350,6 +322,15 @@ class TrainedModel:
     for leaf in jax.tree.leaves(self.variables):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
+
+  def check_shared(self, path: epath.PathLike) -> None:
+    """Raise InputError where processes have found different models."""
+    identity = np.frombuffer(bytes.fromhex(self.identity()), np.uint8)
+    if len(np.unique(parallel.gather(identity), axis=0)) > 1:
+      raise InputError(
+        f'the processes find different models in {path}: put it where all of '
+        'them see the same files.'
+      )
 
   def generate(
     self, features: np.ndarray, options: DecodeOptions, **how: Any
@@ -420,8 +401,3 @@ class TrainedModel:
     if not tokenize(sentence):
       raise InputError(f'the sentence {sentence!r} has no word.')
     return self.vocabulary.encode_caption(sentence)
-
-
-def _describe(encoder: Mapping[str, str]) -> str:
-  weights = encoder['weights'][:12]
-  return f'"{encoder["name"]}"' + (f' (weights {weights})' if weights else '')

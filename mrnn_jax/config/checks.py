@@ -51,6 +51,12 @@ def check(config: Any) -> None:
       f'--beam_groups={config.beam_groups} groups of one size: change one of '
       'them.'
     )
+  if config.init_from and models.MODELS[config.model].fitted:
+    raise InputError(
+      f'--init_from={config.init_from}: {config.model} is fitted at one go and '
+      'begins from nothing; only models that are trained step by step can '
+      'begin from another.'
+    )
   if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
     raise InputError(
       f'--objective={config.objective} compares the captions of a batch with '

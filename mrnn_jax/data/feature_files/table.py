@@ -25,6 +25,32 @@ class Encoder:
   name: str = 'unknown'
   weights: str = ''
 
+  def __str__(self) -> str:
+    weights = f' (weights {self.weights[:12]})' if self.weights else ''
+    return f'"{self.name}"{weights}'
+
+  @property
+  def known(self) -> bool:
+    """Whether the file says which."""
+    return self.name != Encoder.name
+
+  def differs_from(self, other: 'Encoder') -> bool:
+    """Return whether another one cannot have made the same features.
+
+    Checksums are compared where both are known.
+    """
+    checksums = {self.weights, other.weights} - {''}
+    return self.name != other.name or len(checksums) > 1
+
+  def remedy_for(self, other: 'Encoder') -> str:
+    """Return what to do where another one's features are given."""
+    if other.known:
+      return 'use the features that it was trained on'
+    return (
+      'say what made them, by --encoder, if they are of the same kind '
+      f'(--encoder="{self.name}")'
+    )
+
 
 class FeatureTable:
   """The features of images, looked up by image.
