@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from etils import epath
 import numpy as np
 
 from mrnn_jax.data.feature_files.table import Encoder
+from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,4 +68,19 @@ def check_encoder(
     raise InputError(
       f'the model was trained on features of {mine}, {source} has {other}: '
       f'{mine.remedy_for(other)}.'
+    )
+
+
+def check_shared(identity: str, path: epath.PathLike) -> None:
+  """Raise InputError where processes have found different models.
+
+  Args:
+    identity: of the model that this one has found.
+    path: where.
+  """
+  digest = np.frombuffer(bytes.fromhex(identity), np.uint8)
+  if len(np.unique(parallel.gather(digest), axis=0)) > 1:
+    raise InputError(
+      f'the processes find different models in {path}: put it where all of '
+      'them see the same files.'
     )

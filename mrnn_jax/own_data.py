@@ -109,6 +109,7 @@ def load_images(
     from mrnn_jax.data import feature_files as features_lib
 
     table = features_lib.load(config.features)
+    table.declare_encoder(config.encoder, config.features)
     model.check_encoder(vars(table.encoder), config.features)
     # Not by ``get``, which copies: the rows are the ids'.
     with np.errstate(over='ignore'):
@@ -163,15 +164,22 @@ def _give(
 def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   names = [printable(line['image_id']) for line in lines]
   width = max(map(len, names))
-  yield f'{"":{width}}   log P    PPL  caption'
+  sure = 'sure  ' if 'confidence' in lines[0] else ''
+  yield f'{"":{width}}   log P    PPL  {sure}caption'
   for name, line in zip(names, lines, strict=True):
+    unfamiliar = line.get('unfamiliar', False)
     for hypothesis in line.get('nbest', [line]):
+      if sure:
+        mark = '?' if unfamiliar else ' '
+        sure = f'{hypothesis["confidence"]:4.0%}{mark} '
       yield (
         f'{name:{width}}  {hypothesis["log_prob"]:6.2f}  '
-        f'{min(hypothesis["perplexity"], 9999):5.2f}  {hypothesis["caption"]}'
-        f'{" ..." if hypothesis["cut"] else ""}'
+        f'{min(hypothesis["perplexity"], 9999):5.2f}  {sure}'
+        f'{hypothesis["caption"]}{" ..." if hypothesis["cut"] else ""}'
       )
       name = ''
+  if any(line.get('unfamiliar') for line in lines):
+    yield '? unlike the photos that the model was trained on: do not trust it'
 
 
 def _ranking_table(

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import model_inputs, models, stored_model
+from mrnn_jax import model_inputs, models, stored_calibration, stored_model
 from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
@@ -50,6 +50,7 @@ class TrainedModel:
     step: training steps taken.
     devices: where to run.
     stored_config: the fixed fields as the model was stored with them.
+    calibration: what the confidence of its captions is computed from.
   """
 
   model: models.Model
@@ -61,6 +62,7 @@ class TrainedModel:
   step: int
   devices: list[jax.Device]
   stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  calibration: Mapping[str, Any] | None = None
 
   @classmethod
   def load(
@@ -81,7 +83,7 @@ class TrainedModel:
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
     feature_size = description['dataset']['feature_size']
-    return cls(
+    model = cls(
       model=models.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()
       ),
@@ -94,6 +96,8 @@ class TrainedModel:
       stored_config=description['config'],
       devices=devices or parallel.local_devices(),
     )
+    calibration = stored_calibration.of_model(description, model.identity())
+    return dataclasses.replace(model, calibration=calibration)
 
   def save(self, path: epath.PathLike, norm_images: int = 300) -> None:
     """Write the model to one file of half precision, to give to others.
@@ -103,17 +107,23 @@ class TrainedModel:
       norm_images: how many of the training images' features go along, to
         estimate P(w) from.
     """
+    fixed = dict(self.stored_config) or self.config.fixed()
     remembered = self.config.remembered()
-    del remembered['data_dir']  # Of this machine alone.
+    # Of this machine alone.
+    del remembered['data_dir']
+    if fixed.get('init_from'):
+      fixed['init_from'] = epath.Path(fixed['init_from']).name
+    norm_features = self.norm_features[:norm_images]
     description = stored_model.describe(
-      self.config.fixed(),
+      fixed,
       remembered,
       self.vocabulary.words,
       self.dataset,
       step=self.step,
+      **stored_calibration.carried(self.calibration, len(norm_features)),
     )
     stored = stored_model.StoredModel(
-      description, self.variables, self.norm_features[:norm_images]
+      description, self.variables, norm_features
     )
     stored_model.write(path, stored)
 
@@ -244,22 +254,9 @@ class TrainedModel:
     if norm_images is None:
       norm_images = self.num_norm_images()
     drawn = self.drawn_features(norm_images)
-    total = len(drawn) + len(features)
-
-    def part(first: int, count: int):
-      if progress is None:
-        return None
-      return lambda done, of: progress(
-        int((first + count * done / of) * 1000 / total), 1000
-      )
-
-    normalizer = None
-    if norm_images:
-      normalizer = ranker.log_mean_probs(
-        tokens, drawn, part(0, len(drawn)), everywhere
-      )
-    told = part(len(drawn), len(features))
-    return ranker.rank(tokens, features, normalizer, top, told, everywhere)
+    return ranker.rank_by_ratio(
+      tokens, features, drawn, top, progress, everywhere
+    )
 
   def num_norm_images(self, wanted: int | None = None) -> int:
     """Return K, the training images to estimate P(w) from (section 6).
@@ -323,14 +320,13 @@ class TrainedModel:
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
 
+  def knows(self, dataset: 'datasets.Dataset') -> bool:
+    """Return whether the model was trained on this very dataset."""
+    return self.dataset.get('fingerprint') == dataset.fingerprint
+
   def check_shared(self, path: epath.PathLike) -> None:
     """Raise InputError where processes have found different models."""
-    identity = np.frombuffer(bytes.fromhex(self.identity()), np.uint8)
-    if len(np.unique(parallel.gather(identity), axis=0)) > 1:
-      raise InputError(
-        f'the processes find different models in {path}: put it where all of '
-        'them see the same files.'
-      )
+    model_inputs.check_shared(self.identity(), path)
 
   def generate(
     self, features: np.ndarray, options: DecodeOptions, **how: Any

@@ -85,6 +85,20 @@ def check(config: Any) -> None:
     raise InputError(
       '--rerank_neighbors goes with --length_protocol=end_sign only.'
     )
+  if config.rerank and config.rerank_neighbors:
+    raise InputError(
+      f'give --rerank={config.rerank} or --rerank_neighbors, not both: there '
+      'is one order.'
+    )
+  if config.rerank and (config.sample or config.beam_size == 1):
+    raise InputError(
+      f'--rerank={config.rerank} chooses among hypotheses of a beam: leave it '
+      'out, or search with --beam_size above 1 and without --sample.'
+    )
+  if config.rerank and config.length_protocol == 'reference':
+    raise InputError(
+      f'--rerank={config.rerank} goes with --length_protocol=end_sign only.'
+    )
   if config.min_words > config.max_words:
     raise InputError(
       f'--min_words={config.min_words} is above --max_words={config.max_words}.'

@@ -114,6 +114,25 @@ class FeatureTable:
         )
       self.repeated.append(name)
 
+  def declare_encoder(self, name: str, source: str) -> None:
+    """Let ``--encoder`` say what the file does not.
+
+    Args:
+      name: of the network; '' where nothing is said.
+      source: the file's name, for the message.
+
+    Raises:
+      InputError: the file says that it was another one.
+    """
+    if not name or name == self.encoder.name:
+      return
+    if self.encoder.known:
+      raise errors.InputError(
+        f'--encoder={name}, but {source} says that its features were made by '
+        f'"{self.encoder.name}": leave --encoder out.'
+      )
+    self.encoder = dataclasses.replace(self.encoder, name=name)
+
   @property
   def dim(self) -> int:
     """The length D of a feature."""
