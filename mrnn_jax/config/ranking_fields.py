@@ -129,7 +129,8 @@ class OwnFields:
   output: str = flag(
     '',
     'File for the result as JSON lines, - for stdout; by default a table is '
-    'printed. Of export and calibrate: the model file.',
+    'printed. Of caption and rank, where it ends in .html: a page with the '
+    'photos in it. Of export and calibrate: the model file.',
     ('caption', 'rank', 'score', 'export', 'calibrate'),
     when=(_OWN_IMAGES,),
   )

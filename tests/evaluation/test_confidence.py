@@ -111,8 +111,6 @@ def test_distance_by_plain_numpy(model, features):
   expected = 1 - np.sort(cosines, axis=1)[:, -10:].mean(1)
   found = confidence.distance(model, features, 20)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
-  far = confidence.distance(model, -model.norm_features[:1], 20)
-  assert far > found.max()
 
 
 def test_captions_say_how_sure_they_are(workdir, model, capsys):
