@@ -174,7 +174,7 @@ def _build_from_files(config: BuildConfig) -> tuple[epath.Path, bool]:
   print(checked.report, flush=True)
   try:
     table = features_lib.load(config.features, config.feature_ids)
-    _declare_encoder(table, config)
+    table.declare_encoder(config.encoder or '', config.features)
   except errors.InputError as error:
     raise errors.InputError(checked.explain(str(error))) from error
   checked = _check_features(checked, raw, table)
@@ -209,21 +209,6 @@ def _engine(config: BuildConfig) -> beam_jobs.Engine | None:
   return beam_jobs.Engine(
     config.beam_runner, options, config.features, config.feature_ids
   )
-
-
-def _declare_encoder(
-  table: features_lib.FeatureTable, config: BuildConfig
-) -> None:
-  """Let --encoder say what the features' file does not."""
-  known = table.encoder.name
-  if not config.encoder or known == config.encoder:
-    return
-  if known != features_lib.Encoder().name:
-    raise errors.InputError(
-      f'--encoder={config.encoder}, but {config.features} says that its'
-      f' features were made by "{known}": leave --encoder out.'
-    )
-  table.encoder = dataclasses.replace(table.encoder, name=config.encoder)
 
 
 def _build_scenes(config: BuildConfig) -> tuple[epath.Path, bool]:

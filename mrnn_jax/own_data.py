@@ -11,6 +11,7 @@ from mrnn_jax.config import Config
 from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.evaluation import captions
 from mrnn_jax.ranking.best_items import Ranking
+from mrnn_jax.reports import own_page
 from mrnn_jax.runtime import files, parallel
 from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.runtime.progress import Progress
@@ -29,7 +30,7 @@ def caption(model: TrainedModel, config: Config) -> None:
   lines = captions.caption_lines(
     model, image_ids, features, config, config.prefix
   )
-  _give(config, lines, _caption_table)
+  _give(config, model, image_ids, lines, _caption_table)
 
 
 def rank(model: TrainedModel, config: Config) -> None:
@@ -61,7 +62,8 @@ def rank(model: TrainedModel, config: Config) -> None:
   names = 'log P(w|I)/P(w)' if K else '-log PPL', 'log P(w|I)'
   if not model.writes:
     names = 'cosine', 'cosine'
-  _give(config, lines, functools.partial(_ranking_table, names=names))
+  table = functools.partial(_ranking_table, names=names)
+  _give(config, model, image_ids, lines, table)
 
 
 def _ranking_lines(
@@ -109,6 +111,7 @@ def load_images(
     from mrnn_jax.data import feature_files as features_lib
 
     table = features_lib.load(config.features)
+    table.declare_encoder(config.encoder, config.features)
     model.check_encoder(vars(table.encoder), config.features)
     # Not by ``get``, which copies: the rows are the ids'.
     with np.errstate(over='ignore'):
@@ -140,12 +143,14 @@ def read_sentences(path: epath.PathLike) -> list[str]:
 
 def _give(
   config: Config,
+  model: TrainedModel,
+  image_ids: Sequence[str],
   lines: Iterable[Mapping[str, Any]],
   table: Callable[[Iterable[Mapping[str, Any]]], Iterable[str]],
 ) -> None:
   """Print a table of the lines, or write them to where ``--output`` says.
 
-  The first process does; lines are made as they are needed.
+  As a page, if that ends in ``.html``, else as JSON lines.  The first process does; lines are made as they are needed.
   """
   if not parallel.is_first():
     return
@@ -155,23 +160,44 @@ def _give(
   elif config.output == '-':
     for line in lines:
       print(files.json_lines([line]), end='')
+  elif own_page.is_page(config.output):
+    path = own_page.write(
+      config.output, image_ids, list(lines), _paths(config), model.calibration
+    )
+    print(f'wrote {path} ({path.stat().length / 2**20:.1f} MB)')
   else:
     files.write_json_lines(epath.Path(config.output).expanduser(), lines)
     print(f'wrote {config.output}')
 
 
+def _paths(config: Config) -> dict[str, str]:
+  """Return the file of each photo by its name; {} for features."""
+  if not config.photos:
+    return {}
+  from mrnn_jax.encoders import photos  # Not everybody's way to images.
+
+  return {photo.id: photo.path for photo in photos.find_all(config.photos)}
+
+
 def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   names = [printable(line['image_id']) for line in lines]
   width = max(map(len, names))
-  yield f'{"":{width}}   log P    PPL  caption'
+  sure = 'sure  ' if 'confidence' in lines[0] else ''
+  yield f'{"":{width}}   log P    PPL  {sure}caption'
   for name, line in zip(names, lines, strict=True):
+    unfamiliar = line.get('unfamiliar', False)
     for hypothesis in line.get('nbest', [line]):
+      if sure:
+        mark = '?' if unfamiliar else ' '
+        sure = f'{hypothesis["confidence"]:4.0%}{mark} '
       yield (
         f'{name:{width}}  {hypothesis["log_prob"]:6.2f}  '
-        f'{min(hypothesis["perplexity"], 9999):5.2f}  {hypothesis["caption"]}'
-        f'{" ..." if hypothesis["cut"] else ""}'
+        f'{min(hypothesis["perplexity"], 9999):5.2f}  {sure}'
+        f'{hypothesis["caption"]}{" ..." if hypothesis["cut"] else ""}'
       )
       name = ''
+  if any(line.get('unfamiliar') for line in lines):
+    yield '? unlike the photos that the model was trained on: do not trust it'
 
 
 def _ranking_table(

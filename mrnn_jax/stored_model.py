@@ -12,7 +12,7 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-from mrnn_jax import models
+from mrnn_jax import models, stored_calibration
 from mrnn_jax.config import FIELDS, Given, complete
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
@@ -54,7 +54,9 @@ def describe(
     remembered: ``Config.remembered()``, or what of it holds elsewhere too.
     words: by id.
     dataset: what it was trained on: name, fingerprint, feature_size, encoder.
-    **more: 'step', where the place of the description does not tell it.
+    **more: 'step', where the place of the description does not tell it;
+      'start', what training began from; 'calibration', see
+      ``stored_calibration``.
   """
   return {
     'config': dict(config),
@@ -106,6 +108,8 @@ def check_description(description: Any, source: str) -> None:
     source: where they are from.
   """
   wrong = json_forms.misfit(description, _description_form())
+  if not wrong and 'calibration' in description:
+    wrong = stored_calibration.misfit(description['calibration'])
   if not wrong:
     # Words may be long.
     words = tuple(description['vocabulary'])
@@ -138,6 +142,13 @@ def _description_form() -> dict[str, Any]:
       'encoder': {'name': str, 'weights': str},
     },
     'step?': int,
+    'calibration?': stored_calibration.FORM,
+    'start?': {
+      'identity': str,
+      'dataset': str,
+      'step': int,
+      'new_words': int,
+    },
   }
 
 
@@ -305,9 +316,10 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
     source,
   )
   _check_tables(checkpoint.description, variables, source)
-  return StoredModel(
-    {**checkpoint.description, 'step': step}, variables, norm_features
-  )
+  description = {**checkpoint.description, 'step': step}
+  if calibration := stored_calibration.read(workdir):
+    description['calibration'] = calibration
+  return StoredModel(description, variables, norm_features)
 
 
 def _flat(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import sys
 
 from etils import epath
-import numpy as np
 
-from mrnn_jax import PRETRAINED, own_data, stored_model
+from mrnn_jax import PRETRAINED, own_data, stored_calibration, stored_model
 from mrnn_jax import config as config_lib
 from mrnn_jax.config import Config, Given
 from mrnn_jax.data import datasets
-from mrnn_jax.evaluation import captions
+from mrnn_jax.evaluation import captions, confidence
 from mrnn_jax.evaluation import evaluate as evaluate_lib
 from mrnn_jax.evaluation import retrieval as retrieval_lib
 from mrnn_jax.reports import report, tables
@@ -21,6 +21,7 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
 from mrnn_jax.training import loop as train_lib
+from mrnn_jax.training import start as start_lib
 
 
 def run(given: Given) -> None:
@@ -66,6 +67,10 @@ def resolve(given: Given) -> Config:
     with checkpoint_lib.Checkpoints(source) as checkpoints:
       latest = checkpoints.latest_step()
       if latest is None:
+        if start := given.get('init_from'):
+          given = config_lib.begin_from(
+            given, start_lib.description(start), start
+          )
         return config_lib.complete(given)
       description, _ = checkpoints.describe(latest)
     stored_model.check_description(description, source)
@@ -86,12 +91,7 @@ def _load(config: Config) -> TrainedModel:
   path = config.model_file or config.workdir
   model = TrainedModel.load(path, parallel.local_devices(config.num_devices))
   if config_lib.TASKS[config.task].shared:
-    identity = np.frombuffer(bytes.fromhex(model.identity()), np.uint8)
-    if len(np.unique(parallel.gather(identity), axis=0)) > 1:
-      raise InputError(
-        f'the processes find different models in {path}: put it where all of '
-        'them see the same files.'
-      )
+    model.check_shared(path)
   return model
 
 
@@ -139,6 +139,52 @@ def caption(config: Config) -> None:
     config,
     config.prefix,
     captions.make_consensus(model, dataset, config),
+  )
+
+
+def calibrate(config: Config) -> None:
+  """Fit how sure the model's captions are, and store that with it."""
+  model = _load(config)
+  source = epath.Path(config.model_file or config.workdir)
+  if config.model_file and not config.output:
+    raise InputError(
+      f'say where to write the model of {source} with its calibration: '
+      '--output=FILE.npz, which may be the same file.'
+    )
+  model.check_writes()
+  model.check_ranks()
+  dataset = _open(model, config)
+  split = evaluate_lib.load_split(
+    model, dataset, config.replace(split='validation'), False
+  )
+  found = captions.hypotheses(
+    model, split.image_ids, split.features.all(), config
+  )
+  calibration, measured = confidence.calibrate(model, split, found, config)
+  if not parallel.is_first():
+    return
+  stored = calibration.as_json() | {
+    'dataset': dataset.name,
+    'captions': sum(map(len, found)),
+  }
+  if config.output:
+    model = dataclasses.replace(model, calibration=stored)
+    # A file keeps all that it carries.
+    whole = source.suffix == stored_model.SUFFIX
+    count = len(model.norm_features) if whole else calibration.norm_images
+    model.save(config.output, count)
+    print(f'wrote {config.output}')
+  else:
+    path = stored_calibration.write(source, stored, model.identity())
+    print(f'wrote {path}')
+  auc = 'no two kinds'
+  if measured['auc'] is not None:
+    auc = f'AUC {measured["auc"]:.3f}'
+  print(
+    f'captions of {dataset.name}, validation split: CIDEr-D above '
+    f'{calibration.threshold:g} for {measured["above"]:.1%}; chance on average '
+    f'{measured["mean"]:.1%}, {auc}, Brier {measured["brier"]:.3f} (each by a '
+    'calibration to the others)'
   )
 
 
@@ -196,6 +242,7 @@ FUNCTIONS: dict[str, Callable[[Config], None]] = {
   'caption': caption,
   'retrieve': retrieve,
   'rank': rank,
+  'calibrate': calibrate,
   'score': score,
   'report': write_page,
   'export': export,

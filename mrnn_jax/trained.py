@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import models, stored_model
+from mrnn_jax import model_inputs, models, stored_calibration, stored_model
 from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
@@ -33,9 +33,6 @@ from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   from mrnn_jax.data import datasets
-
-# Features whose numbers are looked at together.
-_CHECKED = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +50,7 @@ class TrainedModel:
     step: training steps taken.
     devices: where to run.
     stored_config: the fixed fields as the model was stored with them.
+    calibration: what the confidence of its captions is computed from.
   """
 
   model: models.Model
@@ -64,6 +62,7 @@ class TrainedModel:
   step: int
   devices: list[jax.Device]
   stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  calibration: Mapping[str, Any] | None = None
 
   @classmethod
   def load(
@@ -84,7 +83,7 @@ class TrainedModel:
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
     feature_size = description['dataset']['feature_size']
-    return cls(
+    model = cls(
       model=models.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()
       ),
@@ -97,6 +96,8 @@ class TrainedModel:
       stored_config=description['config'],
       devices=devices or parallel.local_devices(),
     )
+    calibration = stored_calibration.of_model(description, model.identity())
+    return dataclasses.replace(model, calibration=calibration)
 
   def save(self, path: epath.PathLike, norm_images: int = 300) -> None:
     """Write the model to one file of half precision, to give to others.
@@ -106,17 +107,23 @@ class TrainedModel:
       norm_images: how many of the training images' features go along, to
         estimate P(w) from.
     """
+    fixed = dict(self.stored_config) or self.config.fixed()
     remembered = self.config.remembered()
-    del remembered['data_dir']  # Of this machine alone.
+    # Of this machine alone.
+    del remembered['data_dir']
+    if fixed.get('init_from'):
+      fixed['init_from'] = epath.Path(fixed['init_from']).name
+    norm_features = self.norm_features[:norm_images]
     description = stored_model.describe(
-      self.config.fixed(),
+      fixed,
       remembered,
       self.vocabulary.words,
       self.dataset,
       step=self.step,
+      **stored_calibration.carried(self.calibration, len(norm_features)),
     )
     stored = stored_model.StoredModel(
-      description, self.variables, self.norm_features[:norm_images]
+      description, self.variables, norm_features
     )
     stored_model.write(path, stored)
 
@@ -247,22 +254,9 @@ class TrainedModel:
     if norm_images is None:
       norm_images = self.num_norm_images()
     drawn = self.drawn_features(norm_images)
-    total = len(drawn) + len(features)
-
-    def part(first: int, count: int):
-      if progress is None:
-        return None
-      return lambda done, of: progress(
-        int((first + count * done / of) * 1000 / total), 1000
-      )
-
-    normalizer = None
-    if norm_images:
-      normalizer = ranker.log_mean_probs(
-        tokens, drawn, part(0, len(drawn)), everywhere
-      )
-    told = part(len(drawn), len(features))
-    return ranker.rank(tokens, features, normalizer, top, told, everywhere)
+    return ranker.rank_by_ratio(
+      tokens, features, drawn, top, progress, everywhere
+    )
 
   def num_norm_images(self, wanted: int | None = None) -> int:
     """Return K, the training images to estimate P(w) from (section 6).
@@ -297,18 +291,7 @@ class TrainedModel:
 
   def check_features(self, features: np.ndarray) -> np.ndarray:
     """Return features [N, D] as an array, or raise InputError."""
-    features = np.asarray(features)
-    D = self.dataset['feature_size']
-    if features.ndim != 2 or features.shape[1] != D:
-      raise InputError(
-        f'the features have shape {features.shape}: the model wants [N, {D}], '
-        f'made by {self.encoder_name}.'
-      )
-    # In parts: where they are on disk, they are not all in memory at once.
-    parts = range(0, len(features), _CHECKED)
-    if not all(np.isfinite(features[i : i + _CHECKED]).all() for i in parts):
-      raise InputError('some features are not finite numbers.')
-    return features
+    return model_inputs.check_features(self.dataset, features)
 
   @property
   def encoder_name(self) -> str:
@@ -317,13 +300,7 @@ class TrainedModel:
 
   def check_dataset(self, dataset: 'datasets.Dataset') -> None:
     """Raise InputError where a dataset's features are of another kind."""
-    self.check_encoder(dataset.metadata['encoder'], str(dataset.path))
-    if dataset.feature_size != self.dataset['feature_size']:
-      raise InputError(
-        f'the model was trained on features of '
-        f'{self.dataset["feature_size"]} numbers, {dataset.path} has '
-        f'{dataset.feature_size}: use the features that it was trained on.'
-      )
+    model_inputs.check_dataset(self.dataset, dataset)
 
   def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
     """Raise InputError where features come from another encoder.
@@ -332,15 +309,7 @@ class TrainedModel:
       encoder: 'name' and 'weights' (checksum, '' if not known).
       source: where the features are, for the message.
     """
-    mine = self.dataset['encoder']
-    known = mine['weights'] and encoder['weights']
-    if mine['name'] != encoder['name'] or (
-      known and mine['weights'] != encoder['weights']
-    ):
-      raise InputError(
-        f'the model was trained on features of {_describe(mine)}, {source} has '
-        f'{_describe(encoder)}: use the features that it was trained on.'
-      )
+    model_inputs.check_encoder(self.dataset, encoder, source)
 
   def identity(self) -> str:
     """Return a hash of everything that its probabilities depend on."""
@@ -350,6 +319,14 @@ class TrainedModel:
     for leaf in jax.tree.leaves(self.variables):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
+
+  def knows(self, dataset: 'datasets.Dataset') -> bool:
+    """Return whether the model was trained on this very dataset."""
+    return self.dataset.get('fingerprint') == dataset.fingerprint
+
+  def check_shared(self, path: epath.PathLike) -> None:
+    """Raise InputError where processes have found different models."""
+    model_inputs.check_shared(self.identity(), path)
 
   def generate(
     self, features: np.ndarray, options: DecodeOptions, **how: Any
@@ -420,8 +397,3 @@ class TrainedModel:
     if not tokenize(sentence):
       raise InputError(f'the sentence {sentence!r} has no word.')
     return self.vocabulary.encode_caption(sentence)
-
-
-def _describe(encoder: Mapping[str, str]) -> str:
-  weights = encoder['weights'][:12]
-  return f'"{encoder["name"]}"' + (f' (weights {weights})' if weights else '')

@@ -31,6 +31,7 @@ LAYERS = (
   ('mrnn_jax.data',),
   ('mrnn_jax.encoders',),
   ('mrnn_jax.config',),
+  ('mrnn_jax.model_inputs', 'mrnn_jax.stored_calibration'),
   ('mrnn_jax.stored_model',),
   ('mrnn_jax.trained',),
   ('mrnn_jax',),  # The names that the package itself gives.

@@ -1,6 +1,6 @@
 """Flags -> one frozen, validated ``Config``; nothing below reads a flag."""
 
-from mrnn_jax.config.given import Given, complete
+from mrnn_jax.config.given import Given, begin_from, complete
 from mrnn_jax.config.settings import FIELDS, GROUPS, REMEMBERED, Config
 from mrnn_jax.config.task_facts import TASKS
 
@@ -11,5 +11,6 @@ __all__ = [
   'TASKS',
   'Config',
   'Given',
+  'begin_from',
   'complete',
 ]

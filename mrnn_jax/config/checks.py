@@ -51,6 +51,12 @@ def check(config: Any) -> None:
       f'--beam_groups={config.beam_groups} groups of one size: change one of '
       'them.'
     )
+  if config.init_from and models.MODELS[config.model].fitted:
+    raise InputError(
+      f'--init_from={config.init_from}: {config.model} is fitted at one go and '
+      'begins from nothing; only models that are trained step by step can '
+      'begin from another.'
+    )
   if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
     raise InputError(
       f'--objective={config.objective} compares the captions of a batch with '
@@ -78,6 +84,20 @@ def check(config: Any) -> None:
   if config.rerank_neighbors and config.length_protocol == 'reference':
     raise InputError(
       '--rerank_neighbors goes with --length_protocol=end_sign only.'
+    )
+  if config.rerank and config.rerank_neighbors:
+    raise InputError(
+      f'give --rerank={config.rerank} or --rerank_neighbors, not both: there '
+      'is one order.'
+    )
+  if config.rerank and (config.sample or config.beam_size == 1):
+    raise InputError(
+      f'--rerank={config.rerank} chooses among hypotheses of a beam: leave it '
+      'out, or search with --beam_size above 1 and without --sample.'
+    )
+  if config.rerank and config.length_protocol == 'reference':
+    raise InputError(
+      f'--rerank={config.rerank} goes with --length_protocol=end_sign only.'
     )
   if config.min_words > config.max_words:
     raise InputError(

@@ -28,6 +28,7 @@ DATASET = When(
   'with --photos or --features',
   'leave these out',
 )
+FEATURES = When(lambda c: c.features, 'without --features', 'give --features')
 PHOTOS = When(lambda c: c.photos, 'without --photos', 'give --photos')
 
 

@@ -3,14 +3,18 @@
 Values are merged first and checked then: a ``Config`` is made but once.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 import dataclasses
 from typing import Any
 
+from mrnn_jax import models
 from mrnn_jax.config import checks
 from mrnn_jax.config.model_fields import ModelFields
 from mrnn_jax.config.settings import FIELDS, REMEMBERED, Config, fixed_names
 from mrnn_jax.runtime.errors import InputError
+
+# Training from a model on, where nothing else is said.
+FINE_TUNING = {'learning_rate': 3e-4, 'warmup_steps': 20}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,48 @@ class Given:
     """Return a copy that has some further values."""
     return dataclasses.replace(self, values={**self.values, **values})
 
+  def without(self, names: Iterable[str]) -> 'Given':
+    """Return a copy that lacks what a flag file says of some fields."""
+    left_out = set(names) - self.by_hand
+    values = {n: x for n, x in self.values.items() if n not in left_out}
+    return dataclasses.replace(self, values=values)
+
+
+def begin_from(
+  given: Given, description: Mapping[str, Any], source: str
+) -> Given:
+  """Return what is given, completed by the model that training begins from.
+
+  Its options and what was chosen with it hold; what matters in training alone
+  may be given otherwise.  The learning rate is that of ``FINE_TUNING`` unless
+  it is given where ``--init_from`` is: a flag file that does not know of a
+  start is meant for training from nothing.
+
+  Args:
+    given: what the user gave.
+    description: of the model, as for ``complete``.
+    source: where that is from.
+
+  Raises:
+    InputError: something is given that the model has otherwise.
+  """
+  fixed = _fixed(description['config'], source)
+  held = {'model', *models.structure_of(fixed['model'])}
+  different = _different(given, {n: fixed[n] for n in sorted(held)})
+  if different:
+    raise InputError(
+      f'--init_from takes the model of {source} as it is, not with '
+      f'{", ".join(different)}: leave these flags out.'
+    )
+  own = {n: fixed[n] for n in ('model', *models.options_of(fixed['model']))}
+  known = _remembered(description)
+  known.pop('data_dir', None)  # Of what the model was trained on.
+  if 'init_from' in given.by_hand:
+    given = given.without(FINE_TUNING)
+  return dataclasses.replace(
+    given, values={**known, **own, **FINE_TUNING, **given.values}
+  )
+
 
 def complete(
   given: Given, description: Mapping[str, Any] | None = None, source: str = ''
@@ -74,27 +120,52 @@ def complete(
     values = {**given.values}
   else:
     fixed = _fixed(description['config'], source)
-    different = [
-      f'--{name}={given.values[name]} (there: {there})'
-      for name, there in fixed.items()
-      if name in given.values and given.values[name] != there
-    ]
+    if fixed['init_from']:
+      given = given.without(FINE_TUNING)
+    known = _remembered(description)
+    other = given.values.get('dataset', fixed['dataset']) != fixed['dataset']
+    if given.get('model_file') and other:
+      # A model is used on any data; where its own are, does not matter then.
+      del fixed['dataset']
+      known.pop('data_dir', None)
+    different = _different(given, fixed)
     if different:
       raise InputError(
         f'{source} holds a run with other settings than '
-        f'{", ".join(different)}: give another --workdir, or leave these flags '
-        'as they were.'
+        f'{", ".join(different)}: {_remedy(given, different)}.'
       )
-    remembered = description.get('remembered', {})
-    known = {
-      name: remembered[name] for name in REMEMBERED if name in remembered
-    }
     values = {**known, **given.values, **fixed}
   own = fixed_names(values.get('model', FIELDS['model'].default))
   foreign = {f.name for f in dataclasses.fields(ModelFields)} - set(own)
   config = Config(**{n: x for n, x in values.items() if n not in foreign})
   checks.check_effect(config, FIELDS, given.by_hand & given.values.keys())
   return config
+
+
+def _different(given: Given, there: Mapping[str, Any]) -> list[str]:
+  """Return the flags that are given otherwise than they are there."""
+  return [
+    f'--{name}={given.values[name]} (there: {value})'
+    for name, value in there.items()
+    if name in given.values and given.values[name] != value
+  ]
+
+
+def _remedy(given: Given, different: Sequence[str]) -> str:
+  """Return what to do where flags differ from those of a run."""
+  uses = given.get('task') in FIELDS['model_file'].metadata['tasks']
+  if uses and all(flag.startswith('--dataset=') for flag in different):
+    return (
+      'to use its model on other data, name it by --model_file and give a '
+      '--workdir of its own'
+    )
+  return 'give another --workdir, or leave these flags as they were'
+
+
+def _remembered(description: Mapping[str, Any]) -> dict[str, Any]:
+  """Return what later tasks take over from a run."""
+  there = description.get('remembered', {})
+  return {name: there[name] for name in REMEMBERED if name in there}
 
 
 def _fixed(stored: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from mrnn_jax import models
-from mrnn_jax.config.fields import PHOTOS, When, flag
+from mrnn_jax.config.fields import FEATURES, PHOTOS, When, flag
 from mrnn_jax.config.task_facts import EVALUATION, RANKING
 
 # Only P(w) needs what scoring does not do anyhow.
@@ -115,14 +115,23 @@ class OwnFields:
     'A feature file (see data_prep.build) instead of photos.',
     ('caption', 'rank', 'score'),
   )
+  encoder: str = flag(
+    '',
+    'What the features were made with, where their file does not say: as the '
+    'model\'s were, for example --encoder="efficientnet_lite0, squash to 224 x '
+    '224".',
+    ('caption', 'rank', 'score'),
+    when=(FEATURES,),
+  )
   sentences: str = flag(
     '', 'Sentences to rank: a text file with one a line.', ('rank',)
   )
   output: str = flag(
     '',
     'File for the result as JSON lines, - for stdout; by default a table is '
-    'printed.',
-    ('caption', 'rank', 'score', 'export'),
+    'printed. Of caption and rank, where it ends in .html: a page with the '
+    'photos in it. Of export and calibrate: the model file.',
+    ('caption', 'rank', 'score', 'export', 'calibrate'),
     when=(_OWN_IMAGES,),
   )
   top: int = flag(

@@ -44,6 +44,9 @@ TASKS = {
   'caption': Task(writes_workdir=True),
   'retrieve': Task(writes_workdir=True, stopped=_FROM_MATRIX),
   'rank': Task('(photos and sentences of your own)'),
+  'calibrate': Task(
+    '(how sure its captions are, by the validation split)', writes_workdir=True
+  ),
   'score': Task(
     '(files of pairs)',
     stopped='shards that are complete are kept; the same command scores the '

@@ -30,6 +30,13 @@ def _schedule(*names: str) -> Sequence[When]:
 class TrainingFields:
   """How the model is trained."""
 
+  init_from: str = flag(
+    '',
+    "Begin from this model's parameters, words and options: pretrained, a "
+    'workdir, or a file of task=export. The words of the new captions come to '
+    'its own, and the learning rate is low unless it is given beside this. The '
+    'features must be of the same encoder.',
+  )
   batch_size: int = flag(100, 'Captions a step.', low=1)
   num_epochs: float = flag(12, 'Passes over the training captions.', above=0)
   objective: str = flag(

@@ -25,6 +25,7 @@ _RERANKING = When(
   'without --rerank_neighbors',
   'add --rerank_neighbors',
 )
+_PMI = When(lambda c: c.rerank == 'pmi', 'without --rerank=pmi', 'add that')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +136,30 @@ class WritingFields:
     WRITING,
     when=(_RERANKING,),
     low=1,
+  )
+  rerank: str = flag(
+    '',
+    'pmi: order the hypotheses of a beam by P(w|I) / P(w)^a, P(w) from 30 '
+    'training images that the model carries, so that captions say less of what '
+    'is often said.',
+    WRITING,
+    choices=('', 'pmi'),
+  )
+  rerank_exponent: float = flag(
+    0.6,
+    'With rerank=pmi: a; 0: the likeliest.',
+    WRITING,
+    when=(_PMI,),
+    low=0,
+    high=10,
+  )
+  confidence_cider: float = flag(
+    0.5,
+    'CIDEr-D that a caption is to be above: confidence is the chance that it '
+    'is (task=calibrate).',
+    ('calibrate',),
+    low=0,
+    high=10,
   )
   length_protocol: str = flag(
     'end_sign',

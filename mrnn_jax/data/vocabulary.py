@@ -72,6 +72,11 @@ class Vocabulary:
     )
     return cls(SPECIAL_WORDS + tuple(kept))
 
+  def extended(self, words: Iterable[str]) -> 'Vocabulary':
+    """Return these words and, behind them, those of others that are new."""
+    new = (word for word in words if word not in self._ids)
+    return Vocabulary((*self.words, *new))
+
   def __len__(self) -> int:
     return len(self.words)
 

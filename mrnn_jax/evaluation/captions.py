@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mrnn_jax.data.vocabulary import UNK, tokenize
 from mrnn_jax.decoding import generate
 from mrnn_jax.decoding.consensus import Consensus
 from mrnn_jax.decoding.search import Decoded
+from mrnn_jax.evaluation import confidence, reranking
 from mrnn_jax.runtime import files, parallel
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import Progress
@@ -61,7 +63,74 @@ def caption_lines(
     consensus: chooses among the hypotheses of a beam, if given.
 
   Returns:
-    A line of ``captions.jsonl`` for each image.
+    A line of ``captions.jsonl`` for each image; where the model is calibrated
+    for such captions, with how sure each is.
+  """
+  reranked = bool(consensus) or config.rerank == 'pmi'
+  calibration = calibration_for(model, config, prefix)
+  whole_beam = reranked or calibration is not None
+  found = hypotheses(model, image_ids, features, config, prefix, whole_beam)
+  if consensus:
+    found = reranking.by_consensus(consensus, features, found)
+  elif reranked:
+    found = reranking.by_pmi(model, found, config.rerank_exponent)
+  judged = [({}, hs) for hs in found]
+  if calibration:
+    judged = [
+      (
+        {'distance': far, 'unfamiliar': far > calibration.unfamiliar},
+        [{**h, 'confidence': x} for h, x in zip(hs, chances, strict=True)],
+      )
+      for hs, (far, chances) in zip(
+        found, calibration.judge(model, features, found), strict=True
+      )
+    ]
+  lines = []
+  for image_id, (of_image, hs) in zip(image_ids, judged, strict=True):
+    line = {'image_id': image_id, **hs[0], **of_image}
+    if config.nbest > 1:
+      line['nbest'] = hs[: config.nbest]
+    lines.append(line)
+  return lines
+
+
+def calibration_for(
+  model: TrainedModel, config: Config, prefix: str = ''
+) -> confidence.Calibration | None:
+  """Return the model's calibration where it holds for captions to be written.
+
+  Where it does not, the first process says so.
+  """
+  calibration = confidence.Calibration.of(model)
+  if not calibration or calibration.holds_for(config, prefix):
+    return calibration
+  if parallel.is_first():
+    wanted = ' '.join(f'--{n}={x}' for n, x in calibration.search.items())
+    print(
+      'note: no confidence is given: that of the model holds for its likeliest '
+      f'captions by {wanted}, without more.',
+      file=sys.stderr,
+    )
+  return None
+
+
+def hypotheses(
+  model: TrainedModel,
+  image_ids: Sequence[str],
+  features: np.ndarray,
+  config: Config,
+  prefix: str = '',
+  whole_beam: bool = True,
+) -> list[reranking.Hypotheses]:
+  """Return the hypotheses of each image, the likeliest first.
+
+  Args:
+    model: see ``caption_lines``.
+    image_ids: see there.
+    features: see there.
+    config: see there.
+    prefix: see there.
+    whole_beam: all that a beam keeps, or ``nbest``.
   """
   given = tokenize(prefix)
   ids = model.vocabulary.encode(given)
@@ -69,7 +138,7 @@ def caption_lines(
   if unknown:
     print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
   options = decode_options(config)
-  if consensus:
+  if whole_beam:
     options = dataclasses.replace(options, num_best=options.num_hypotheses)
   with Progress('captions', 'images') as progress:
     decoded = model.generate(
@@ -91,42 +160,13 @@ def caption_lines(
     ]
     for row in range(len(features))
   ]
-  for image_id, hypotheses in zip(image_ids, found, strict=True):
-    if not hypotheses:
+  for image_id, of_image in zip(image_ids, found, strict=True):
+    if not of_image:
       raise InputError(
         f'no caption of {image_id} keeps to --min_words and --no_repeat_ngram: '
         'lower them.'
       )
-  if consensus:
-    found = _by_consensus(consensus, features, found)
-  lines = []
-  for image_id, hypotheses in zip(image_ids, found, strict=True):
-    line = {'image_id': image_id, **hypotheses[0]}
-    if config.nbest > 1:
-      line['nbest'] = hypotheses[: config.nbest]
-    lines.append(line)
-  return lines
-
-
-def _by_consensus(
-  consensus: Consensus,
-  features: np.ndarray,
-  found: list[list[dict[str, Any]]],
-) -> list[list[dict[str, Any]]]:
-  """Return each image's hypotheses, the most agreed first, with its score."""
-  own = parallel.own_rows(len(found))
-  scores = np.zeros((len(own), max(map(len, found))))
-  nearest = consensus.neighbors(features[own])
-  for row, image, neighbors in zip(scores, own, nearest, strict=True):
-    captions = [h['caption'] for h in found[image]]
-    row[: len(captions)] = consensus.scores(neighbors, captions)
-  scores = parallel.gather_rows(scores, len(found))
-  scored = [
-    # The scores of those there are; the rest of the row is nobody's.
-    [{**h, 'consensus': float(x)} for h, x in zip(hs, row, strict=False)]
-    for hs, row in zip(found, scores, strict=True)
-  ]
-  return [sorted(hs, key=lambda h: -h['consensus']) for hs in scored]
+  return found
 
 
 def make_consensus(
@@ -152,7 +192,7 @@ def write_captions(
   config: Config,
   prefix: str = '',
   consensus: Consensus | None = None,
-) -> dict[str, str]:
+) -> list[dict[str, Any]]:
   """Write a caption for every image of a split into the workdir.
 
   All processes share the work, the first one writes.
@@ -165,7 +205,7 @@ def write_captions(
     consensus: see ``caption_lines``.
 
   Returns:
-    The best caption by image id.
+    The lines that are written.
   """
   lines = caption_lines(
     model, split.image_ids, split.features.all(), config, prefix, consensus
@@ -174,4 +214,4 @@ def write_captions(
     path = files.result_path(config.workdir, config.split, 'captions.jsonl')
     files.write_json_lines(path, lines)
     print(f'wrote {path}')
-  return {line['image_id']: line['caption'] for line in lines}
+  return lines

@@ -1,6 +1,6 @@
 """The protocols: perplexity, captions and retrieval into evaluation.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import tokenize
-from mrnn_jax.evaluation import captions, reference_length
+from mrnn_jax.evaluation import captions, confidence, reference_length
 from mrnn_jax.evaluation import retrieval as retrieval_lib
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.ranking import ranker as rank_lib
@@ -43,8 +43,8 @@ def evaluate(
 
   Args:
     model: the model.
-    dataset: the dataset; its training captions are read too, to see what is
-      copied from them.
+    dataset: any of the model's encoder; where the model was trained on it, its
+      training captions are read too, to see what is copied from them.
     config: the split and the protocol's options.
 
   Returns:
@@ -62,6 +62,8 @@ def evaluate(
     'step': model.step,
     'convention': convention(model, split, ranked, config),
   }
+  if not model.knows(dataset):
+    result['convention']['trained_on'] = model.dataset['name']
   if model.writes:
     result |= _measure_words(model, dataset, split, ranked, config)
   result['retrieval'] = result['chance'] = None
@@ -94,22 +96,51 @@ def _measure_words(
   )
   result = {'perplexity': perplexities(scores)}
   first = parallel.is_first()
-  training = dataset.training_captions() if first else []
+  training = None
+  if first and model.knows(dataset):
+    training = dataset.training_captions()
   if config.length_protocol == 'reference':
     return result | reference_length.measure(model, split, config, training)
   consensus = captions.make_consensus(model, dataset, config)
-  written = captions.write_captions(model, split, config, consensus=consensus)
+  lines = captions.write_captions(model, split, config, consensus=consensus)
   if first:
+    written = {line['image_id']: line['caption'] for line in lines}
     result |= measure_captions(split, written, training)
+    if 'confidence' in lines[0]:
+      result['confidence'] = _measure_confidence(model, split, lines)
   return result
+
+
+def _measure_confidence(
+  model: TrainedModel,
+  split: datasets.CaptionSplit,
+  lines: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+  """Return how good the chances are that stand beside captions."""
+  threshold = model.calibration['threshold']
+  values = confidence.similarity(split, [[line] for line in lines])
+  return {
+    'threshold': threshold,
+    **confidence.measure(
+      [line['confidence'] for line in lines],
+      [value[0] > threshold for value in values],
+    ),
+    'unfamiliar': float(np.mean([line['unfamiliar'] for line in lines])),
+  }
 
 
 def measure_captions(
   split: datasets.CaptionSplit,
   written: Mapping[str, str],
-  training_captions: list[str],
+  training_captions: list[str] | None,
 ) -> dict[str, Any]:
-  """Measure captions by image id against all references of a split."""
+  """Measure captions by image id against all references of a split.
+
+  Args:
+    split: its images.
+    written: captions by image id.
+    training_captions: what the model was trained on; None if not at hand.
+  """
   references = {
     image_id: [text for text in texts if tokenize(text)]
     for image_id, texts in zip(split.image_ids, split.captions, strict=True)
@@ -189,6 +220,11 @@ def convention(
     'no_repeat_ngram': config.no_repeat_ngram,
     'rerank_neighbors': config.rerank_neighbors,
     'rerank_captions': config.rerank_captions if config.rerank_neighbors else 0,
+    **(
+      {'rerank': config.rerank, 'rerank_exponent': config.rerank_exponent}
+      if config.rerank
+      else {}
+    ),
     'length_protocol': config.length_protocol,
     'context_words': config.context_words,
     'first_caption_only': config.first_caption_only,

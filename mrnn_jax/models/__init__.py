@@ -37,6 +37,7 @@ __all__ = [
   'init_variables',
   'options',
   'options_of',
+  'structure_of',
 ]
 
 MODELS: dict[str, type[Model]] = {
@@ -80,6 +81,18 @@ def options() -> dict[str, dataclasses.Field]:
 def options_of(name: str) -> frozenset[str]:
   """Return the names of the options that a model of ``MODELS`` has."""
   return frozenset(_declared(MODELS[name]))
+
+
+def structure_of(name: str) -> frozenset[str]:
+  """Return the names of the options without which a model is another one.
+
+  Not those of training alone, such as dropout.
+  """
+  return frozenset(
+    option
+    for option, field in _declared(MODELS[name]).items()
+    if not field.metadata.get('of_training')
+  )
 
 
 def create_model(

@@ -50,7 +50,8 @@ def option(default: Any, text: str, **limits: Any) -> Any:
       model that people have trained, it must mean what the model did before.
     text: its help.
     **limits: which values it may have: ``choices``, ``low``, ``high``, or
-      ``above``.
+      ``above``; and ``of_training=True`` where it matters in training alone, so
+      that a run that begins from a model may have another.
   """
   return dataclasses.field(default=default, metadata={'help': text, **limits})
 
@@ -249,7 +250,7 @@ class DroppedImageModel(ImageModel):
   """
 
   image_dropout: float = option(
-    0.0, 'Dropout on the image feature.', low=0, high=0.99
+    0.0, 'Dropout on the image feature.', low=0, high=0.99, of_training=True
   )
 
   def image_input(

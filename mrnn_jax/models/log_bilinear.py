@@ -44,10 +44,18 @@ class LogBilinear(Model):
     100, 'Word vectors of the log-bilinear models.', low=1
   )
   context_dropout: float = option(
-    0.0, 'Dropout on the word vectors of the context.', low=0, high=0.99
+    0.0,
+    'Dropout on the word vectors of the context.',
+    low=0,
+    high=0.99,
+    of_training=True,
   )
   prediction_dropout: float = option(
-    0.0, "Dropout on the predicted word's vector.", low=0, high=0.99
+    0.0,
+    "Dropout on the predicted word's vector.",
+    low=0,
+    high=0.99,
+    of_training=True,
   )
 
   def setup(self):

@@ -66,7 +66,7 @@ class RNNBase(RecurrentModel):
     'matrix.',
   )
   multimodal_dropout: float = option(
-    0.5, 'Dropout on the multimodal layer.', low=0, high=0.99
+    0.5, 'Dropout on the multimodal layer.', low=0, high=0.99, of_training=True
   )
 
   def setup(self):

@@ -34,12 +34,14 @@ class RecurrentModel(Model):
     'Dropout on the words as the recurrent layer reads them (embedding 2).',
     low=0,
     high=0.99,
+    of_training=True,
   )
   recurrent_dropout: float = option(
     0.5,
     'Dropout on the recurrent layer as the layer above reads it.',
     low=0,
     high=0.99,
+    of_training=True,
   )
 
   def the_cell(self) -> cells.Cell:

@@ -217,6 +217,43 @@ class Ranker:
       of_sentences,
     )
 
+  def rank_by_ratio(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    drawn: np.ndarray,
+    top: int = 10,
+    progress: Progress | None = None,
+    everywhere: bool = False,
+  ) -> Ranking:
+    """Return what ``rank`` does, sentences by P(w|I) / P(w).
+
+    Args:
+      sentences: S sentences of word ids.
+      features: [N, D] raw features.
+      drawn: [K, D] of the images that P(w) is estimated from; none: sentences
+        by perplexity.
+      top: as for ``rank``.
+      progress: called with thousandths of all work done, and 1000.
+      everywhere: as for ``blocks``.
+    """
+    total = len(drawn) + len(features)
+
+    def part(first: int, count: int):
+      if progress is None:
+        return None
+      return lambda done, of: progress(
+        int((first + count * done / of) * 1000 / total), 1000
+      )
+
+    normalizer = None
+    if len(drawn):
+      normalizer = self.log_mean_probs(
+        sentences, drawn, part(0, len(drawn)), everywhere
+      )
+    told = part(len(drawn), len(features))
+    return self.rank(sentences, features, normalizer, top, told, everywhere)
+
   def blocks(
     self,
     sentences: Sequence[Sequence[int]],

@@ -29,7 +29,12 @@ _FORM = {
   'bleu?': {'cumulative?': [NUMBER]},
   'cider_d?': NUMBER,
   'rouge_l?': NUMBER,
-  'captions?': {'distinct?': int, '*': NUMBER},
+  'captions?': {
+    'distinct?': int,
+    'copied_from_training?': OrNull(NUMBER),
+    '*': NUMBER,
+  },
+  'confidence?': {'*': OrNull(NUMBER)},
   'retrieval?': OrNull(
     {
       **_DIRECTIONS,

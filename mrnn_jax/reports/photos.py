@@ -70,6 +70,23 @@ def find_photos(
       f'{folder} holds none of the {len(image_ids)} photos, for example '
       f'{image_ids[0]}: name the folder that their ids begin in by --photos.'
     )
+  return show(paths, image_ids, page_folder, size)
+
+
+def show(
+  paths: Sequence[pathlib.Path | None],
+  image_ids: Sequence[str],
+  page_folder: str,
+  size: int,
+) -> Photos:
+  """Return photos for a page, by their files.
+
+  Args:
+    paths: [N] a photo each, None where there is none.
+    image_ids: [N] what they are called.
+    page_folder: see ``find_photos``.
+    size: see ``find_photos``.
+  """
   links = [_link(path, page_folder) if path else '' for path in paths]
   missing = [i for i, path in zip(image_ids, paths, strict=True) if not path]
   if not size or len(image_ids) > MOST_INSIDE:

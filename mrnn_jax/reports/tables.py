@@ -25,6 +25,7 @@ CAPTION_ROWS = (
   ('ROUGE-L', ('rouge_l',), '{:.3f}'),
   ('words a caption', ('captions', 'mean_words'), '{:.1f}'),
   ('distinct captions', ('captions', 'distinct'), '{:d}'),
+  ('confidence, AUC', ('confidence', 'auc'), '{:.3f}'),
   ('copied from training', ('captions', 'copied_from_training'), '{:.3f}'),
 )
 RETRIEVAL_ROWS = tuple(

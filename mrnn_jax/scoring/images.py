@@ -38,17 +38,20 @@ class ImageLookup:
       InputError: it cannot be read, or is of another kind than the model's.
     """
     if config.features:
-      return cls._of_file(model, config.features)
+      return cls._of_file(model, config.features, config.encoder)
     dataset = datasets.open_dataset(config.dataset, config.data_dir)
     model.check_dataset(dataset)
     return cls._of_dataset(model, dataset, config.feature_cache_mb)
 
   @classmethod
-  def _of_file(cls, model: TrainedModel, path: str) -> 'ImageLookup':
+  def _of_file(
+    cls, model: TrainedModel, path: str, encoder: str
+  ) -> 'ImageLookup':
     # Here, as feature files are not everybody's way to images.
     from mrnn_jax.data import feature_files as features_lib
 
     table = features_lib.load(path)
+    table.declare_encoder(encoder, path)
     model.check_encoder(vars(table.encoder), path)
     D = model.dataset['feature_size']
     if table.dim != D:

@@ -14,6 +14,7 @@ from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import fitting, optimizers, run_record, run_times
+from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
 from mrnn_jax.training.objectives import OBJECTIVES, Setting
 from mrnn_jax.training.profiling import Profiler
@@ -26,7 +27,8 @@ def train(config: Config) -> None:
   The order of decisions:
     1. A checkpoint in the workdir: its run must be the one that is asked for.
        A finished run is left as it is; else the latest checkpoint goes on.
-    2. No checkpoint: start from random parameters.
+    2. No checkpoint: begin from another model, or from random parameters.
+       What a run began from is not needed again.
 
   Raises:
     Stopped: on request; the step that was reached is saved.
@@ -35,8 +37,6 @@ def train(config: Config) -> None:
   """
   devices = parallel.local_devices(config.num_devices)
   dataset = datasets.open_dataset(config.dataset, config.data_dir)
-  vocabulary = dataset.vocabulary(config.min_word_count)
-  description = run_record.describe(config, dataset, vocabulary)
   with checkpoint_lib.Checkpoints(
     config.workdir, config.keep_checkpoints
   ) as checkpoints:
@@ -44,11 +44,21 @@ def train(config: Config) -> None:
     parallel.wait_for_all()
     latest = checkpoints.latest_step()
     run_record.check_shared(latest, config.workdir)
-    progress = {}
+    vocabulary = dataset.vocabulary(config.min_word_count)
+    progress, start, record = {}, None, None
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
       stored_model.check_description(stored, config.workdir)
       run_record.check_progress(progress, config.workdir)
+      if record := stored.get('start'):
+        vocabulary = Vocabulary(tuple(stored['vocabulary']))
+    elif config.init_from:
+      start = start_lib.load(config, dataset, devices)
+      vocabulary, record = start.vocabulary, start.record
+      # The start is validated too: what follows may be no better.
+      progress = {'validated_step': -1}
+    description = run_record.describe(config, dataset, vocabulary, record)
+    if latest is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
         print(
@@ -63,7 +73,7 @@ def train(config: Config) -> None:
         config, devices, dataset, vocabulary, description, checkpoints
       )
       return
-    run = _Run(config, devices, dataset, vocabulary, description)
+    run = _Run(config, devices, dataset, vocabulary, description, start)
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
 
@@ -78,7 +88,9 @@ class _Run:
     dataset: datasets.Dataset,
     vocabulary: Vocabulary,
     description: dict[str, Any],
+    start: start_lib.Start | None = None,
   ):
+    self.start, self.vocabulary = start, vocabulary
     self.config, self.devices, self.description = config, devices, description
     self.clock = run_times.Clock()
     say(f'reading {dataset.path}')
@@ -124,17 +136,6 @@ class _Run:
       accumulate_steps=config.accumulate_steps,
     )
     self.compiled_lengths: set[int] = set()
-    # What the model takes along beside its parameters.
-    statistics = {}
-    if self.model.sees_images:
-      statistics = datasets.feature_statistics(self.split.features)
-    self.carried = {
-      'statistics': statistics,
-      'norm_features': run_record.norm_features(self.split, config.seed),
-    }
-    self.setting = Setting(
-      self.model, statistics, self.split, vocabulary, devices
-    )
     num_devices = len(devices) * jax.process_count()
     say(
       f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
@@ -142,12 +143,25 @@ class _Run:
       f'{", ".join(map(str, self.batches.buckets))}, '
       f'{100 * self.batches.padding:.1f}% padding; {num_devices} device(s)'
     )
+    if start:
+      say(start_lib.tell(config, start))
 
   def first_state(self) -> TrainState:
     """Return the state before the first step."""
     init_key, key = jax.random.split(jax.random.key(self.config.seed))
-    variables = models.init_variables(self.model, init_key)
+    if self.start:
+      variables = self.start.variables
+    else:
+      variables = models.init_variables(self.model, init_key)
     return create_state(variables, self.optimizer, key)
+
+  def first_statistics(self) -> Mapping[str, Any]:
+    """Return the features' statistics that the model begins with, and keeps."""
+    if self.start:
+      return self.start.variables.get('statistics', {})
+    if self.model.sees_images:
+      return datasets.feature_statistics(self.split.features)
+    return {}
 
   def train(
     self,
@@ -158,9 +172,21 @@ class _Run:
     """Take the steps from the latest checkpoint on."""
     config = self.config
     state, step = self.first_state(), 0
-    if latest is not None:
-      state, step = checkpoints.restore(latest, state).state, latest
+    if latest is None:
+      statistics = self.first_statistics()
+    else:
+      restored = checkpoints.restore(latest, state)
+      state, step = restored.state, latest
+      statistics = restored.model['statistics']
       say(f'going on from step {step}')
+    # What the model takes along beside its parameters.
+    self.carried = {
+      'statistics': statistics,
+      'norm_features': run_record.norm_features(self.split, config.seed),
+    }
+    self.setting = Setting(
+      self.model, statistics, self.split, self.vocabulary, self.devices
+    )
     with (
       Log(
         config.workdir,

@@ -69,9 +69,19 @@ class Plateau:
 
 
 def describe(
-  config: Config, dataset: datasets.Dataset, vocabulary: Vocabulary
+  config: Config,
+  dataset: datasets.Dataset,
+  vocabulary: Vocabulary,
+  start: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Return what a checkpoint says of its model, as JSON values."""
+  """Return what a checkpoint says of its model, as JSON values.
+
+  Args:
+    config: of the run.
+    dataset: what it is trained on.
+    vocabulary: of its model.
+    start: what is recorded of the model that it begins from.
+  """
   remembered = config.remembered()
   if config.data_dir:
     # Also for tasks that start in another folder.
@@ -87,6 +97,7 @@ def describe(
       'feature_size': dataset.feature_size,
       'encoder': dataset.metadata.get('encoder', ''),
     },
+    **({'start': dict(start)} if start else {}),
   )
 
 

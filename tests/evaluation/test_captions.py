@@ -21,7 +21,7 @@ NO_CAPTION = -math.inf
 class Search:
   """Found two hypotheses for the first image, and one for the second."""
 
-  vocabulary, devices = VOCABULARY, [None]
+  vocabulary, devices, calibration = VOCABULARY, [None], None
 
   def __init__(self, second=-4.0):
     self.asked = {}

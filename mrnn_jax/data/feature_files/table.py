@@ -25,6 +25,32 @@ class Encoder:
   name: str = 'unknown'
   weights: str = ''
 
+  def __str__(self) -> str:
+    weights = f' (weights {self.weights[:12]})' if self.weights else ''
+    return f'"{self.name}"{weights}'
+
+  @property
+  def known(self) -> bool:
+    """Whether the file says which."""
+    return self.name != Encoder.name
+
+  def differs_from(self, other: 'Encoder') -> bool:
+    """Return whether another one cannot have made the same features.
+
+    Checksums are compared where both are known.
+    """
+    checksums = {self.weights, other.weights} - {''}
+    return self.name != other.name or len(checksums) > 1
+
+  def remedy_for(self, other: 'Encoder') -> str:
+    """Return what to do where another one's features are given."""
+    if other.known:
+      return 'use the features that it was trained on'
+    return (
+      'say what made them, by --encoder, if they are of the same kind '
+      f'(--encoder="{self.name}")'
+    )
+
 
 class FeatureTable:
   """The features of images, looked up by image.
@@ -87,6 +113,25 @@ class FeatureTable:
           f' {row}): keep one of them.'
         )
       self.repeated.append(name)
+
+  def declare_encoder(self, name: str, source: str) -> None:
+    """Let ``--encoder`` say what the file does not.
+
+    Args:
+      name: of the network; '' where nothing is said.
+      source: the file's name, for the message.
+
+    Raises:
+      InputError: the file says that it was another one.
+    """
+    if not name or name == self.encoder.name:
+      return
+    if self.encoder.known:
+      raise errors.InputError(
+        f'--encoder={name}, but {source} says that its features were made by '
+        f'"{self.encoder.name}": leave --encoder out.'
+      )
+    self.encoder = dataclasses.replace(self.encoder, name=name)
 
   @property
   def dim(self) -> int:

@@ -1,0 +1,104 @@
+"""The model that a training run begins from, instead of from nothing."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+
+from mrnn_jax import PRETRAINED, models, stored_model
+from mrnn_jax.config import Config
+from mrnn_jax.data import datasets
+from mrnn_jax.data.vocabulary import Vocabulary
+from mrnn_jax.models import words
+from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.trained import TrainedModel
+
+# What --init_from calls the model that comes along.
+PRETRAINED_NAME = 'pretrained'
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """What a run takes of a model.
+
+  Attributes:
+    variables: parameters, and statistics of the features, of V words.
+    vocabulary: the model's words, and behind them those that are new.
+    record: JSON of the run's description: 'identity' of the model, 'dataset'
+      that it was trained on, its 'step', how many words are 'new_words'.
+  """
+
+  variables: models.Variables
+  vocabulary: Vocabulary
+  record: Mapping[str, Any]
+
+
+def path_of(init_from: str) -> str:
+  """Return the workdir or file that ``--init_from`` names."""
+  return PRETRAINED if init_from == PRETRAINED_NAME else init_from
+
+
+def description(init_from: str) -> Mapping[str, Any]:
+  """Return how the model is described that ``--init_from`` names.
+
+  Raises:
+    InputError: there is none, or it cannot be read.
+  """
+  return stored_model.read(path_of(init_from)).description
+
+
+def load(
+  config: Config, dataset: datasets.Dataset, devices: list[jax.Device]
+) -> Start:
+  """Load what a run begins from.
+
+  Args:
+    config: of the run, with the model's own options.
+    dataset: what the run is to be trained on.
+    devices: of the run.
+
+  Raises:
+    InputError: there is no such model, all processes do not find the same one,
+      its features are of another kind, or its options are others.
+  """
+  path = path_of(config.init_from)
+  model = TrainedModel.load(path, devices)
+  model.check_shared(path)
+  model.check_dataset(dataset)
+  different = [
+    name
+    for name in ('model', *models.structure_of(model.config.model))
+    if getattr(config, name) != getattr(model.config, name)
+  ]
+  if different:
+    raise InputError(
+      f'the model of --init_from={config.init_from} has another '
+      f'{", ".join(sorted(different))}: leave that to it.'
+    )
+  wanted = dataset.vocabulary(config.min_word_count)
+  vocabulary = model.vocabulary.extended(wanted.words)
+  num_new = len(vocabulary) - len(model.vocabulary)
+  return Start(
+    words.with_more_words(model.model, model.variables, num_new),
+    vocabulary,
+    {
+      'identity': model.identity(),
+      'dataset': model.dataset['name'],
+      'step': model.step,
+      'new_words': num_new,
+    },
+  )
+
+
+def tell(config: Config, start: Start) -> str:
+  """Return what the log says of a start."""
+  record = start.record
+  new, all_words = record['new_words'], len(start.vocabulary)
+  begin = 'begins' if new == 1 else 'begin'
+  return (
+    f'begins from {config.init_from} (step {record["step"]:,} on '
+    f'{record["dataset"]}): {all_words - new:,} words are kept, {new:,} new '
+    f'{begin} as the mean of the others; learning rate '
+    f'{config.learning_rate:g}, warm-up {config.warmup_steps:,} steps'
+  )
