@@ -4,49 +4,74 @@ import os
 import sys
 
 from absl import flags
-import jax
 
-from mrnn_jax import tasks
-from mrnn_jax.config import flags as config_flags
-from mrnn_jax.runtime import cli, determinism, processes, progress
+from mrnn_jax import help_text
+from mrnn_jax.runtime import cli, progress
+from mrnn_jax.runtime.errors import InputError
 
-USAGE = """
-python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
-
-Train an m-RNN on a prepared dataset and evaluate it, write captions, or rank
-images and sentences. A workdir alone is enough to use its model:
-python -m mrnn_jax.main --workdir=W --task=caption
-Photos of your own go to a pretrained model:
-python -m mrnn_jax.main --task=caption --photos=DIR
-"""
+# Those whose photos may stand without a flag.
+_OF_PHOTOS = ('caption', 'rank', 'report')
 
 
-def compilation_cache_dir() -> str:
+def cache_dir() -> str:
   """Return where compiled programs are kept between runs."""
   base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   return os.path.join(base, 'mrnn_jax', 'compiled')
 
 
-def main() -> None:
-  """Run the task that the flags name."""
+def main(*photos: str) -> None:
+  """Run the task that the flags name.
+
+  Args:
+    *photos: what stands on the command line and is no flag.
+  """
+  import jax
+
+  from mrnn_jax import tasks
+  from mrnn_jax.config import flags as config_flags
+  from mrnn_jax.runtime import determinism, processes
+
   given = config_flags.read(flags.FLAGS, sys.argv)
+  if photos:
+    if given.get('task') not in _OF_PHOTOS:
+      raise InputError(cli.no_flag(photos[0]))
+    # A shell has made several words of --photos *.jpg.
+    named = [name for name in (given.get('photos'), *photos) if name]
+    given = given.adding(photos='\n'.join(named))
   if given.get('deterministic'):
     determinism.be_deterministic()
-  cache = jax.config.jax_compilation_cache_dir
-  if given.get('compilation_cache') and not cache:
-    jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
+  if not jax.config.jax_compilation_cache_dir and given.get(
+    'compilation_cache'
+  ):
+    jax.config.update('jax_compilation_cache_dir', cache_dir())
+    # Many small programs take as long as a few large ones.
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   place = processes.find(
     given.get('coordinator'),
     given.get('num_processes'),
     given.get('process_id'),
   )
   with processes.joined(place, lambda e: cli.explain(e, cli.STOPPED)):
-    progress.set_level(given.get('log_level'))
+    progress.set_level(
+      'warning' if given.get('quiet') else given.get('log_level')
+    )
     tasks.run(given)
 
 
-if __name__ == '__main__':
+def run() -> None:
+  """Read the command line, and exit; nothing slow is imported for its help."""
+  if cli.wants_help(sys.argv):
+    cli.print_help(help_text.of(sys.argv))
+    return
+  import jax
+
+  from mrnn_jax.config import flags as config_flags
+
   config_flags.define_flags(flags.FLAGS)
   # JAX's own flags may stand on the command line and in flag files.
   jax.config.config_with_absl()
-  sys.exit(cli.run(main, USAGE, config_flags.flag_groups()))
+  sys.exit(cli.run(main, '', {}, takes=sys.maxsize))
+
+
+if __name__ == '__main__':
+  run()

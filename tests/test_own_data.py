@@ -109,7 +109,7 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
     ({'file': 'others.npz'}, 'features of "toynet".*has "alexnet"'),
     ({'task': 'rank'}, 'wants --photos=DIR .* and --sentences=FILE'),
     ({'photos': 'x'}, 'not both'),
-    ({'task': 'rank', 'sentences': 'no file'}, 'cannot be read'),
+    ({'task': 'rank', 'sentences': 'no file'}, 'there is no no file'),
   ],
 )
 def test_mistakes_in_one_sentence(folder, changes, message):

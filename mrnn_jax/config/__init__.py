@@ -1,6 +1,6 @@
 """Flags -> one frozen, validated ``Config``; nothing below reads a flag."""
 
-from mrnn_jax.config.given import Given, complete
+from mrnn_jax.config.given import Given, complete, wide_enough
 from mrnn_jax.config.settings import FIELDS, GROUPS, REMEMBERED, Config
 from mrnn_jax.config.task_facts import TASKS
 
@@ -12,4 +12,5 @@ __all__ = [
   'Config',
   'Given',
   'complete',
+  'wide_enough',
 ]
