@@ -48,7 +48,7 @@ def rank(model: TrainedModel, config: Config) -> None:
   _tell_unknown(model, sentences, config.sentences)
   image_ids, features, unreadable = load_images(model, config)
   K = model.num_norm_images(config.norm_images)
-  with Progress('ranking', 'thousandths') as progress:
+  with Progress('ranking', '') as progress:
     ranking = model.rank(
       features,
       sentences,

@@ -15,6 +15,7 @@ import numpy as np
 from mrnn_jax import config as config_lib
 from mrnn_jax import own_data, stored_model
 from mrnn_jax.config import Config, Given
+from mrnn_jax.config.task_facts import TRAINING
 from mrnn_jax.data import datasets
 from mrnn_jax.runtime import parallel, stopping, workdir_lock
 from mrnn_jax.runtime.along import PRETRAINED
@@ -72,6 +73,8 @@ def resolve(given: Given) -> Config:
     given = given.adding(model_file=PRETRAINED)
   if not given.get('workdir'):
     folder = epath.Path('runs') / given.get('dataset') / given.get('model')
+    if not folder.exists():
+      _check_named(given)
     given = given.adding(workdir=str(folder))
   if source := given.get('model_file'):
     description = stored_model.read(source).description
@@ -90,6 +93,22 @@ def resolve(given: Given) -> Config:
   config = config_lib.complete(given, description, source)
   _tell(given, description.get('remembered', {}), config, source)
   return config
+
+
+def _check_named(given: Given) -> None:
+  """Raise InputError where a task lacks the model, or what it is used on."""
+  task = given.get('task')
+  if task in TRAINING or given.get('model_file') or given.get('merge'):
+    return
+  config_lib.complete(given)  # What else is lacking comes first.
+  wanted = '--workdir=W, the folder of a trained model'
+  if task == 'caption':
+    wanted = f'--photos=DIR, photos of your own, or {wanted}'
+  elif task == 'score':
+    wanted = f'--features=FILE of your images, or {wanted}'
+  elif task == 'report':
+    wanted = '--workdir=W, the folder of a run that was evaluated'
+  raise InputError(f'--task={task} wants {wanted}.')
 
 
 def _tell(

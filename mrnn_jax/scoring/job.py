@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from etils import epath
 
 from mrnn_jax.config import Config
+from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.runtime.progress import Progress, say
 from mrnn_jax.scoring import records, results
@@ -81,11 +82,12 @@ def score(model: TrainedModel, config: Config) -> None:
     finally:
       files.discard()
     print(
-      f'wrote {files.results}: {counts["records"]:,} records, '
-      f'{counts["pairs"]:,} pairs, {counts["bad"]:,} bad'
+      f'wrote {files.results}: {messages.counted(counts["records"], "record")},'
+      f' {messages.counted(counts["pairs"], "pair")}, {counts["bad"]:,} bad'
     )
   complete = files.num_complete()
-  print(f'{complete} of {job.shard.count} shards are complete')
+  shards = messages.counted(job.shard.count, 'shard')
+  print(f'{complete} of {shards} {"is" if complete == 1 else "are"} complete')
   if complete == job.shard.count > 1:
     output = shlex.quote(f'--output={config.output}')
     print(
@@ -236,7 +238,8 @@ class _Job:
           taken_up += len(window.records) + len(window.bad)
           continue
         if taken_up and not told:
-          say(f'{taken_up:,} records were scored by an earlier run.')
+          said = messages.counted(taken_up, 'record')
+          say(f'{said} taken up from an earlier run.')
         told = True
         progress(
           counts['records'] + counts['bad'],

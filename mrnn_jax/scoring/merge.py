@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from etils import epath
 
-from mrnn_jax.runtime import files
+from mrnn_jax.runtime import files, messages
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.scoring import records, shards
 
@@ -53,7 +53,7 @@ def merge(folder: epath.PathLike) -> None:
   good = [(shard, count) for _, _, count, _, shard in blocks if count]
   bad = [(shard, count) for _, _, _, count, shard in blocks if count]
   _merge([folder / name for name in names], good, written)
-  told = f'{sum(count for _, count in good):,} records'
+  told = messages.counted(sum(count for _, count in good), 'record')
   if bad:
     names = [
       name.replace('scores', 'rejects', 1).removesuffix(suffix) + '.jsonl'

@@ -70,7 +70,7 @@ def test_what_is_finished_is_not_scored_again(
   capsys.readouterr()
   run(folder, tmp_path / 'stopped', **changes)
   assert len(scored) == 4
-  assert '35 records were scored by an earlier run' in capsys.readouterr().out
+  assert '35 records taken up from an earlier run' in capsys.readouterr().out
   assert contents(tmp_path / 'stopped') == contents(tmp_path / 'whole')
 
 
