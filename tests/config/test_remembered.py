@@ -157,7 +157,7 @@ def test_the_command_gives_what_its_flags_say(monkeypatch, tmp_path):
   seen = []
   monkeypatch.setattr(main.flags, 'FLAGS', values)
   monkeypatch.setattr(main.sys, 'argv', argv)
-  monkeypatch.setattr(main.tasks, 'run', seen.append)
+  monkeypatch.setattr(tasks, 'run', seen.append)
   main.main()
   assert seen == [
     Given(
