@@ -17,6 +17,10 @@ from mrnn_jax.runtime import along, cli
 def run(monkeypatch, capsys, *args):
   """What the command says on stdout and stderr, and its exit code."""
   monkeypatch.setattr(sys, 'argv', ['mrnn', *args])
+  for chosen in command.SUBCOMMANDS.values():
+    # A command is the first to import what it runs; tests are not.
+    for name in (chosen.module, f'{chosen.module}.__main__'):
+      monkeypatch.delitem(sys.modules, name, raising=False)
   code = 0
   try:
     command.main()
