@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,11 @@ def caption_lines(
   given = tokenize(prefix)
   ids = model.vocabulary.encode(given)
   unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
-  if unknown:
-    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  if unknown and parallel.is_first():
+    print(
+      f'note: the model does not know {", ".join(unknown)} of --prefix.',
+      file=sys.stderr,
+    )
   options = decode_options(config)
   if consensus:
     options = dataclasses.replace(options, num_best=options.num_hypotheses)
