@@ -137,7 +137,7 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
   ('changes', 'message'),
   [
     ({'file': 'others.npz'}, 'features of "toynet".*has "alexnet"'),
-    ({'task': 'rank'}, 'wants --photos=DIR .* and --sentences=FILE'),
+    ({'task': 'rank'}, 'rank wants --sentences=FILE, a'),
     ({'photos': 'x'}, 'not both'),
     ({'task': 'rank', 'sentences': 'no file'}, 'there is no no file'),
   ],
