@@ -16,7 +16,7 @@ from mrnn_jax import encoders
 from mrnn_jax.data import image_names
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos
-from mrnn_jax.runtime import cli
+from mrnn_jax.runtime import cli, messages
 from mrnn_jax.runtime.errors import InputError, printable
 
 USAGE = """
@@ -147,7 +147,8 @@ def extract(config: ExtractConfig):
   unreadable = parts.finish()
   num_read = len(found) - len(unreadable)
   print(
-    f'Wrote {output} in {time.monotonic() - start:.1f} s: {num_read:,} photos,'
+    f'Wrote {output} in {time.monotonic() - start:.1f} s: '
+    f'{messages.counted(num_read, "photo")},'
     f' {network.feature_size:,} numbers each, {config.dtype}.\n'
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
@@ -193,7 +194,8 @@ def _report(unreadable: Sequence[tuple[str, str]], path: pathlib.Path):
   """Print which photos could not be read, and where the list is."""
   if not unreadable:
     return
-  print(f'{len(unreadable):,} photos could not be read, see {path}:')
+  count = messages.counted(len(unreadable), 'photo')
+  print(f'{count} could not be read, see {path}:')
   for name, reason in unreadable[:_MAX_REPORTED]:
     print(f'  {name}: {reason}')
   if len(unreadable) > _MAX_REPORTED:

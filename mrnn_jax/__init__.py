@@ -1,20 +1,22 @@
 """m-RNN (Mao et al. 2014): write captions, rank sentences and images.
 
-``load`` gives a trained model; ``Ranker`` ranks with a model of one's own.
+``load`` gives a trained model, ``train`` makes one; ``Ranker`` ranks with a
+model of one's own.
 What is named here is imported when it is first asked for, so that a part can
 be used without the rest.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
+
+from mrnn_jax.runtime.along import PRETRAINED
 
 if TYPE_CHECKING:
   from mrnn_jax.ranking.ranker import Ranker
   from mrnn_jax.trained import TrainedModel
 
-__all__ = ['PRETRAINED', 'Ranker', 'TrainedModel', 'load']
+__all__ = ['PRETRAINED', 'Ranker', 'TrainedModel', 'load', 'train']
 
-PRETRAINED = os.path.join(os.path.dirname(__file__), 'pretrained', 'model.npz')
+__version__ = '0.1.0'
 
 
 def load(path: str = PRETRAINED) -> 'TrainedModel':
@@ -30,6 +32,27 @@ def load(path: str = PRETRAINED) -> 'TrainedModel':
   from mrnn_jax.trained import TrainedModel
 
   return TrainedModel.load(path)
+
+
+def train(dataset: str, workdir: str, **settings: Any) -> 'TrainedModel':
+  """Train a model on a prepared dataset, and return its best state.
+
+  What ``--task=train`` does: a workdir that holds a run goes on from there.
+
+  Args:
+    dataset: its name, as ``data_prep.build`` prepared it.
+    workdir: where checkpoints and logs go.
+    **settings: flags of the command line by name, such as ``data_dir``,
+      ``num_epochs`` and ``learning_rate``.
+
+  Raises:
+    InputError: a setting does not exist or has no effect, or the dataset cannot
+      be used.
+  """
+  from mrnn_jax import tasks
+
+  tasks.train_model(dataset=dataset, workdir=workdir, **settings)
+  return load(workdir)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
+import sys
 from typing import Any
 
 from etils import epath
 import numpy as np
 
 from mrnn_jax.config import Config
-from mrnn_jax.data.vocabulary import tokenize
+from mrnn_jax.data.vocabulary import UNK, tokenize
 from mrnn_jax.evaluation import captions
 from mrnn_jax.ranking.best_items import Ranking
-from mrnn_jax.reports import own_page
-from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime import files, messages, parallel
 from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.runtime.progress import Progress
 from mrnn_jax.trained import TrainedModel
@@ -26,11 +26,12 @@ def given(config: Config) -> bool:
 
 def caption(model: TrainedModel, config: Config) -> None:
   """Caption one's own photos: a table, or JSON lines into ``--output``."""
-  image_ids, features = load_images(model, config)
+  image_ids, features, unreadable = load_images(model, config)
   lines = captions.caption_lines(
     model, image_ids, features, config, config.prefix
   )
   _give(config, model, image_ids, lines, _caption_table)
+  _tell_count(config, 'captioned', len(image_ids), unreadable)
 
 
 def rank(model: TrainedModel, config: Config) -> None:
@@ -44,9 +45,10 @@ def rank(model: TrainedModel, config: Config) -> None:
   """
   model.check_ranks()
   sentences = read_sentences(config.sentences)
-  image_ids, features = load_images(model, config)
+  _tell_unknown(model, sentences, config.sentences)
+  image_ids, features, unreadable = load_images(model, config)
   K = model.num_norm_images(config.norm_images)
-  with Progress('ranking', 'thousandths') as progress:
+  with Progress('ranking', '') as progress:
     ranking = model.rank(
       features,
       sentences,
@@ -64,6 +66,41 @@ def rank(model: TrainedModel, config: Config) -> None:
     names = 'cosine', 'cosine'
   table = functools.partial(_ranking_table, names=names)
   _give(config, model, image_ids, lines, table)
+  _tell_count(config, 'ranked', len(image_ids), unreadable)
+
+
+def _tell_count(
+  config: Config,
+  done: str,
+  count: int,
+  unreadable: Sequence[tuple[str, str]],
+) -> None:
+  """Tell on stderr with how many photos what was done, and why not with all."""
+  if not config.photos or not parallel.is_first():
+    return
+  told = messages.of_all(count, count + len(unreadable), 'photo', done)
+  if unreadable:
+    from mrnn_jax.encoders import photos
+
+    told += f'; not: {photos.reasons(unreadable)}'
+  print(told, file=sys.stderr)
+
+
+def _tell_unknown(
+  model: TrainedModel, sentences: Sequence[str], path: str
+) -> None:
+  """Tell on stderr which words of sentences the model does not know."""
+  words = [word for text in sentences for word in tokenize(text)]
+  ids = model.vocabulary.encode(words)
+  unknown = [w for w, i in zip(words, ids, strict=True) if i == UNK]
+  if unknown and parallel.is_first():
+    print(
+      f'note: the model does not know {len(unknown):,} of the '
+      f'{messages.counted(len(words), "word")} in {path} '
+      f'({messages.listed(dict.fromkeys(unknown))}): they count as one '
+      'unknown word.',
+      file=sys.stderr,
+    )
 
 
 def _ranking_lines(
@@ -96,8 +133,10 @@ def _ranking_lines(
 
 def load_images(
   model: TrainedModel, config: Config
-) -> tuple[list[str], np.ndarray]:
+) -> tuple[list[str], np.ndarray, list[tuple[str, str]]]:
   """Return the names of the images and their features [N, D].
+
+  And name and reason of each photo that cannot be read.
 
   Features of a ``.npy`` file, or of one piece of an ``.h5``, stay on disk; of
   other files they are read into memory, once.
@@ -116,8 +155,10 @@ def load_images(
     # Not by ``get``, which copies: the rows are the ids'.
     with np.errstate(over='ignore'):
       features = table.features.astype(table.dtype, copy=False)
-    return table.ids, model.check_features(features)
-  return model.encode_photos(config.photos, config.encoder_weights)
+    return table.ids, model.check_features(features), []
+  encoded = model.encode_all(config.photos, config.encoder_weights)
+  features = model.check_features(encoded.features)
+  return encoded.ids, features, encoded.unreadable
 
 
 def read_sentences(path: epath.PathLike) -> list[str]:
@@ -128,6 +169,8 @@ def read_sentences(path: epath.PathLike) -> list[str]:
   """
   try:
     lines = epath.Path(path).expanduser().read_text().splitlines()
+  except FileNotFoundError as error:
+    raise InputError(f'there is no {path}: correct --sentences.') from error
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(
       f'{path} cannot be read as text: --sentences wants one sentence a line.'
@@ -150,10 +193,13 @@ def _give(
 ) -> None:
   """Print a table of the lines, or write them to where ``--output`` says.
 
-  As a page, if that ends in ``.html``, else as JSON lines.  The first process does; lines are made as they are needed.
+  As a page, if that ends in ``.html``, else as JSON lines.  The first process
+  does; lines are made as they are needed.
   """
   if not parallel.is_first():
     return
+  from mrnn_jax.reports import own_page  # Not everybody's way to look at it.
+
   if not config.output:
     for text in table(lines):
       print(text)

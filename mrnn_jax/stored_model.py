@@ -15,7 +15,6 @@ import numpy as np
 from mrnn_jax import models, stored_calibration
 from mrnn_jax.config import FIELDS, Given, complete
 from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import files, json_files, json_forms, messages, npz
 from mrnn_jax.runtime.errors import InputError, printable
 
@@ -294,6 +293,9 @@ def _read_description(reader: npz.Reader) -> dict[str, Any]:
 
 
 def _read_workdir(workdir: epath.Path) -> StoredModel:
+  # Here, as a model's file does without Orbax.
+  from mrnn_jax.runtime import checkpoint as checkpoint_lib
+
   with checkpoint_lib.Checkpoints(workdir) as checkpoints:
     step = checkpoints.best_step()
     if step is None:

@@ -1,27 +1,26 @@
-"""The tasks of the command line, and what each needs opened first."""
+"""The tasks of the command line, and what each needs opened first.
 
-from collections.abc import Callable
+A task imports its rooms when it is run: whoever wants captions does not wait
+for what trains.
+"""
+
+from collections.abc import Callable, Mapping
 import contextlib
 import dataclasses
 import sys
+from typing import Any
 
 from etils import epath
 
-from mrnn_jax import PRETRAINED, own_data, stored_calibration, stored_model
 from mrnn_jax import config as config_lib
+from mrnn_jax import own_data, stored_model
 from mrnn_jax.config import Config, Given
+from mrnn_jax.config.task_facts import TRAINING
 from mrnn_jax.data import datasets
-from mrnn_jax.evaluation import captions, confidence
-from mrnn_jax.evaluation import evaluate as evaluate_lib
-from mrnn_jax.evaluation import retrieval as retrieval_lib
-from mrnn_jax.reports import report, tables
-from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping, workdir_lock
+from mrnn_jax.runtime.along import PRETRAINED
 from mrnn_jax.runtime.errors import InputError
-from mrnn_jax.scoring import job as scoring_job
 from mrnn_jax.trained import TrainedModel
-from mrnn_jax.training import loop as train_lib
-from mrnn_jax.training import start as start_lib
 
 
 def run(given: Given) -> None:
@@ -47,6 +46,21 @@ def run(given: Given) -> None:
     raise stopping.Stopped(str(stopped) or task.stopped) from stopped
 
 
+def train_model(**settings: Any) -> None:
+  """Train as the settings say, as if each were a flag.
+
+  Raises:
+    InputError: one does not exist, or is of another kind.
+  """
+  for name, value in settings.items():
+    if name not in config_lib.FIELDS or name == 'task':
+      raise InputError(f'train() takes no {name}: see --help for its settings.')
+    kind = config_lib.FIELDS[name].type
+    if not isinstance(value, (int, float) if kind is float else kind):
+      raise InputError(f'{name}={value!r} is no {kind.__name__}.')
+  run(Given({'task': 'train', **settings}, frozenset(settings)))
+
+
 def resolve(given: Given) -> Config:
   """Fill in the default workdir, and the settings of the model that is there.
 
@@ -59,32 +73,79 @@ def resolve(given: Given) -> Config:
     given = given.adding(model_file=PRETRAINED)
   if not given.get('workdir'):
     folder = epath.Path('runs') / given.get('dataset') / given.get('model')
+    if not folder.exists():
+      _check_named(given)
     given = given.adding(workdir=str(folder))
   if source := given.get('model_file'):
     description = stored_model.read(source).description
   else:
     source = given.get('workdir')
+    from mrnn_jax.runtime import checkpoint as checkpoint_lib
+
     with checkpoint_lib.Checkpoints(source) as checkpoints:
       latest = checkpoints.latest_step()
       if latest is None:
         if start := given.get('init_from'):
+          from mrnn_jax.training import start as start_lib
+
           given = config_lib.begin_from(
             given, start_lib.description(start), start
           )
-        return config_lib.complete(given)
+        config = config_lib.complete(given)
+        _tell(given, {}, config)
+        return config
       description, _ = checkpoints.describe(latest)
     stored_model.check_description(description, source)
   config = config_lib.complete(given, description, source)
+  _tell(given, description.get('remembered', {}), config, source)
+  return config
+
+
+def _check_named(given: Given) -> None:
+  """Raise InputError where a task lacks the model, or what it is used on."""
+  task = given.get('task')
+  if task in TRAINING or given.get('model_file') or given.get('merge'):
+    return
+  config_lib.complete(given)  # What else is lacking comes first.
+  wanted = '--workdir=W, the folder of a trained model'
+  if task == 'caption':
+    wanted = f'--photos=DIR, photos of your own, or {wanted}'
+  elif task == 'score':
+    wanted = f'--features=FILE of your images, or {wanted}'
+  elif task == 'report':
+    wanted = '--workdir=W, the folder of a run that was evaluated'
+  raise InputError(f'--task={task} wants {wanted}.')
+
+
+def _tell(
+  given: Given,
+  remembered: Mapping[str, Any],
+  config: Config,
+  source: str = '',
+) -> None:
+  """Tell on stderr what of a configuration the user has not given."""
+  task = config_lib.TASKS[config.task]
+  if not task.writes_workdir or not parallel.is_first():
+    return
+  asked = {
+    name: given.get(name) if name in given.values else value
+    for name, value in remembered.items()
+  }
   taken = [
     f'--{name}={value}'
-    for name, value in config.remembered().items()
-    if value != given.get(name)
+    for name, value in asked.items()
+    if name in config_lib.REMEMBERED
+    and value != given.get(name)
     and config.task in config_lib.FIELDS[name].metadata['tasks']
   ]
-  writes = config_lib.TASKS[config.task].writes_workdir
-  if taken and writes and parallel.is_first():
+  if taken:
     print(f'note: as in {source}: {" ".join(taken)}', file=sys.stderr)
-  return config
+  if config.beam_size != asked.get('beam_size', given.get('beam_size')):
+    print(
+      f'note: --beam_size={config.beam_size}, for --nbest={config.nbest} in '
+      f'--beam_groups={config.beam_groups}',
+      file=sys.stderr,
+    )
 
 
 def _load(config: Config) -> TrainedModel:
@@ -109,6 +170,9 @@ def _within_norm_images(model: TrainedModel, config: Config) -> Config:
 
 def evaluate(config: Config) -> None:
   """Measure the model, write evaluation.json, print it as a table."""
+  from mrnn_jax.evaluation import evaluate as evaluate_lib
+  from mrnn_jax.reports import tables
+
   model = _load(config)
   dataset = _open(model, config)
   result = evaluate_lib.evaluate(
@@ -118,9 +182,16 @@ def evaluate(config: Config) -> None:
     print(tables.format_evaluation(result))
 
 
+def train(config: Config) -> None:
+  """Train to the end."""
+  from mrnn_jax.training import loop as train_lib
+
+  train_lib.train(config)
+
+
 def train_and_evaluate(config: Config) -> None:
   """Train to the end, then measure the best model."""
-  train_lib.train(config)
+  train(config)
   parallel.wait_for_all()  # The first one has saved the model.
   evaluate(config)
 
@@ -132,6 +203,9 @@ def caption(config: Config) -> None:
   if own_data.given(config):
     own_data.caption(model, config)
     return
+  from mrnn_jax.evaluation import captions
+  from mrnn_jax.evaluation import evaluate as evaluate_lib
+
   dataset = _open(model, config)
   captions.write_captions(
     model,
@@ -144,6 +218,10 @@ def caption(config: Config) -> None:
 
 def calibrate(config: Config) -> None:
   """Fit how sure the model's captions are, and store that with it."""
+  from mrnn_jax import stored_calibration
+  from mrnn_jax.evaluation import captions, confidence
+  from mrnn_jax.evaluation import evaluate as evaluate_lib
+
   model = _load(config)
   source = epath.Path(config.model_file or config.workdir)
   if config.model_file and not config.output:
@@ -190,6 +268,10 @@ def calibrate(config: Config) -> None:
 
 def retrieve(config: Config) -> None:
   """Write retrieval.jsonl, print the measures."""
+  from mrnn_jax.evaluation import evaluate as evaluate_lib
+  from mrnn_jax.evaluation import retrieval as retrieval_lib
+  from mrnn_jax.reports import tables
+
   model = _load(config)
   model.check_ranks()
   dataset = _open(model, config)
@@ -210,6 +292,8 @@ def retrieve(config: Config) -> None:
 
 def write_page(config: Config) -> None:
   """Write report.html from what the other tasks have written."""
+  from mrnn_jax.reports import report
+
   report.write_page(config)
 
 
@@ -220,7 +304,14 @@ def rank(config: Config) -> None:
 
 def score(config: Config) -> None:
   """Score files of pairs of an image and a sentence."""
+  from mrnn_jax.scoring import job as scoring_job
+  from mrnn_jax.scoring import merge
+
   scoring_job.check_flags(config)  # Before the model is loaded.
+  if config.merge:
+    if parallel.is_first():
+      merge.merge(config.output)
+    return
   model = _load(config)
   model.check_writes()
   scoring_job.score(model, config)
@@ -237,7 +328,7 @@ def export(config: Config) -> None:
 # What is to be known of each without running it: ``config.TASKS``.
 FUNCTIONS: dict[str, Callable[[Config], None]] = {
   'train_and_evaluate': train_and_evaluate,
-  'train': train_lib.train,
+  'train': train,
   'evaluate': evaluate,
   'caption': caption,
   'retrieve': retrieve,

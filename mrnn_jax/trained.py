@@ -20,11 +20,11 @@ import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import model_inputs, models, stored_calibration, stored_model
-from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
+from mrnn_jax.from_python import FromPython
 from mrnn_jax.ranking.best_items import Ranking
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Progress, Ranker
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(FromPython):
   """A model of a workdir, with everything that it takes along.
 
   Attributes:
@@ -126,74 +126,6 @@ class TrainedModel:
       description, self.variables, norm_features
     )
     stored_model.write(path, stored)
-
-  def caption(
-    self,
-    features: np.ndarray,
-    beam_size: int | None = None,
-    length_penalty: float | None = None,
-    max_words: int | None = None,
-    no_repeat_ngram: int | None = None,
-  ) -> list[str]:
-    """Return the likeliest caption that a beam search finds for each image.
-
-    What is None is as it was chosen with the model.
-
-    Args:
-      features: [N, D] raw features.
-      beam_size: hypotheses kept; 1: the most probable word each time.
-      length_penalty: scores are divided by length to this power.
-      max_words: words a caption may have at most.
-      no_repeat_ngram: no so many words in a row twice; 0: no such rule.
-
-    Raises:
-      InputError: no caption of an image keeps to these.
-    """
-    given = {
-      'beam_size': beam_size,
-      'length_penalty': length_penalty,
-      'max_words': max_words,
-      'no_repeat_ngram': no_repeat_ngram,
-    }
-    config = self.config.replace(
-      **{name: value for name, value in given.items() if value is not None}
-    )
-    decoded = self.generate(
-      self.check_features(features), decode_options(config)
-    )
-    if (decoded.log_probs[:, 0] == -np.inf).any():
-      raise InputError(
-        'there is an image of which no caption keeps to min_words and '
-        'no_repeat_ngram: lower them.'
-      )
-    return [
-      ' '.join(self.vocabulary.words[i] for i in words[0, : length[0]])
-      for words, length in zip(decoded.words, decoded.lengths, strict=True)
-    ]
-
-  def encode_photos(
-    self, photos: str, weights: str = ''
-  ) -> tuple[list[str], np.ndarray]:
-    """Encode photos as those were that the model was trained on.
-
-    Args:
-      photos: a folder, photos separated by commas, or a text file with one path
-        a line.
-      weights: the encoder's weights file, where no pip package brings it.
-
-    Returns:
-      The names of the N photos that can be read, and their features [N, D];
-      the others are named on stderr.
-
-    Raises:
-      InputError: none can be read, or the encoder is not one of ours.
-    """
-    # Here, as many have features and no photos.
-    from mrnn_jax.encoders import encode
-
-    encoded = encode.encode_alike(self.encoder_name, photos, weights)
-    self.check_encoder(vars(encoded.encoder), photos)
-    return encoded.ids, self.check_features(encoded.features)
 
   def log_prob(
     self, features: np.ndarray, sentences: Sequence[str]

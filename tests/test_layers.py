@@ -33,14 +33,17 @@ LAYERS = (
   ('mrnn_jax.config',),
   ('mrnn_jax.model_inputs', 'mrnn_jax.stored_calibration'),
   ('mrnn_jax.stored_model',),
+  ('mrnn_jax.from_python',),
   ('mrnn_jax.trained',),
-  ('mrnn_jax',),  # The names that the package itself gives.
   ('mrnn_jax.evaluation',),
   ('mrnn_jax.scoring', 'mrnn_jax.training'),
   ('mrnn_jax.reports',),
   ('mrnn_jax.own_data', 'data_prep'),
   ('mrnn_jax.tasks',),
-  ('mrnn_jax.main', 'mrnn_jax.tables'),
+  ('mrnn_jax',),  # The names that the package itself gives.
+  ('mrnn_jax.help_text',),
+  ('mrnn_jax.main', 'mrnn_jax.command', 'mrnn_jax.tables'),
+  ('mrnn_jax.__main__',),
 )
 _LAYER = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
 

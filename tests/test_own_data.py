@@ -5,8 +5,11 @@ import pytest
 
 from mrnn_jax import tasks
 from mrnn_jax.config import Given
+from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.encoders.encode import Encoded
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.trained import TrainedModel
 
 pytestmark = pytest.mark.usefixtures('quick_compiler')
 
@@ -83,6 +86,33 @@ def test_rankings_both_ways(folder, tmp_path, capsys):
   assert out.count('Two dogs') == 4
 
 
+def test_words_that_the_model_does_not_know_are_told(folder, capsys):
+  run(folder, task='rank', sentences=str(folder / 'sentences.txt'))
+  said = capsys.readouterr().err
+  assert 'does not know 1 of the 5 words in' in said
+  assert 'sentences.txt (dogs): they count' in said
+
+
+def test_every_command_ends_with_how_many_photos(folder, monkeypatch, capsys):
+  photos = Encoded(
+    ['a.jpg', 'b.jpg'],
+    np.ones((2, D), np.float32),
+    [('c.heic', 'no HEIC'), ('d.jpg', 'empty'), ('e.heic', 'no HEIC')],
+    Encoder(),
+  )
+  monkeypatch.setattr(TrainedModel, 'encode_all', lambda *unused: photos)
+  given = {'model_file': str(folder / 'model.npz'), 'photos': 'x'}
+  tasks.run(Given({**given, 'task': 'caption', 'output': '-'}))
+  out, said = capsys.readouterr()
+  assert len(out.splitlines()) == 2
+  assert said.splitlines()[-1] == (
+    '2 of 5 photos captioned; not: c.heic, e.heic (no HEIC); d.jpg (empty)'
+  )
+  sentences = str(folder / 'sentences.txt')
+  tasks.run(Given({**given, 'task': 'rank', 'sentences': sentences}))
+  assert '2 of 5 photos ranked; not: ' in capsys.readouterr().err
+
+
 def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
   tilings = []
 
@@ -107,9 +137,9 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
   ('changes', 'message'),
   [
     ({'file': 'others.npz'}, 'features of "toynet".*has "alexnet"'),
-    ({'task': 'rank'}, 'wants --photos=DIR .* and --sentences=FILE'),
+    ({'task': 'rank'}, 'rank wants --sentences=FILE, a'),
     ({'photos': 'x'}, 'not both'),
-    ({'task': 'rank', 'sentences': 'no file'}, 'cannot be read'),
+    ({'task': 'rank', 'sentences': 'no file'}, 'there is no no file'),
   ],
 )
 def test_mistakes_in_one_sentence(folder, changes, message):

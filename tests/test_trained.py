@@ -224,3 +224,37 @@ def test_features_of_another_kind_are_refused(model, features, message):
 def test_a_sentence_without_a_word_is_refused(model, features):
   with pytest.raises(InputError, match='has no word'):
     model.log_prob(features, ['a dog', '?!'])
+
+
+def test_captions_as_python_asks_for_them(model, features):
+  best = model.caption(features, max_words=5)
+  several = model.caption(features, max_words=5, nbest=5)
+  assert [x[0] for x in model.caption(features, max_words=5, nbest=1)] == best
+  assert {len(x) for x in several} == {5}
+  # Of a beam of 5, which need not begin as that of 3 does.
+  wide = model.caption(features, beam_size=5, max_words=5)
+  assert [x[0] for x in several] == wide
+  assert all(len(set(x)) == 5 for x in several)
+  with pytest.raises(InputError, match='--beam_size=2 keeps'):
+    model.caption(features, beam_size=2, nbest=3)
+
+
+def test_captions_go_on_from_a_prefix(model, features, capsys):
+  found = model.caption(features, prefix='Two Dogs', max_words=4)
+  assert all(x.startswith('two dogs') for x in found)
+  assert all(len(x.split()) <= 6 for x in found)
+  model.caption(features, prefix='a unicorn', max_words=2)
+  assert 'does not know unicorn' in capsys.readouterr().err
+
+
+def test_captions_are_drawn_by_seed(model, features):
+  def drawn(**how):
+    return model.caption(features, sample=True, max_words=6, nbest=3, **how)
+
+  assert drawn(seed=1) == drawn(seed=1)
+  assert drawn(seed=1) != drawn(seed=2)
+  assert drawn(top_k=1) == [
+    [x] * 3 for x in model.caption(features, beam_size=1, max_words=6)
+  ]
+  with pytest.raises(InputError, match='sample_seed is for sampling'):
+    model.caption(features, seed=3)

@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.inspection import summary
 from mrnn_jax.reports import charts
 from mrnn_jax.reports import page_parts as parts
+from mrnn_jax.runtime import messages
 
 _STYLE = """
 .examples { display: grid; gap: 1rem 2rem; padding: 0;
@@ -88,7 +89,8 @@ def _sentences(found: summary.Summary) -> str:
   note = ''
   if longer:
     note = parts.paragraph(
-      f'{longer:,} captions are longer, up to {len(counts) - 1} words.'
+      f'{messages.counted(longer, "caption")} '
+      f'{"is" if longer == 1 else "are"} longer, up to {len(counts) - 1} words.'
     )
   return chart + note
 

@@ -143,7 +143,7 @@ def _cut(splits: dict[str, list[str]], raw: raw_files.RawFiles) -> str:
     begin += size
   splits['train'] = [i for i in train if i not in cut_out]
   parts = ' and '.join(
-    f'{size:,} {split} images' for split, size in sizes.items()
+    messages.counted(size, f'{split} image') for split, size in sizes.items()
   )
   return (
     f'! No column and no list tells the splits: {parts} were drawn from train '

@@ -1,6 +1,6 @@
 """Flags -> one frozen, validated ``Config``; nothing below reads a flag."""
 
-from mrnn_jax.config.given import Given, begin_from, complete
+from mrnn_jax.config.given import Given, begin_from, complete, wide_enough
 from mrnn_jax.config.settings import FIELDS, GROUPS, REMEMBERED, Config
 from mrnn_jax.config.task_facts import TASKS
 
@@ -13,4 +13,5 @@ __all__ = [
   'Given',
   'begin_from',
   'complete',
+  'wide_enough',
 ]

@@ -67,10 +67,9 @@ def check(config: Any) -> None:
     raise InputError('give --photos or --features, not both.')
   images = config.photos or config.features
   if config.task == 'rank' and not (images and config.sentences):
-    raise InputError(
-      '--task=rank wants --photos=DIR (or --features=FILE) and '
-      '--sentences=FILE.'
-    )
+    wanted = ['--photos=DIR (or --features=FILE)'] * (not images)
+    wanted += ['--sentences=FILE, a sentence a line'] * (not config.sentences)
+    raise InputError(f'--task=rank wants {" and ".join(wanted)}.')
   if config.rerank_neighbors and images:
     raise InputError(
       '--rerank_neighbors needs the training images of a dataset: leave it '

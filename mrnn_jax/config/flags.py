@@ -54,8 +54,10 @@ def _names(argv: Sequence[str], flag_values: flags.FlagValues) -> set[str]:
   names = set()
   words = iter(argv[1:])
   for word in words:
-    if word == '--' or not word.startswith('-'):
+    if word == '--':
       break
+    if not word.startswith('-') or word == '-':
+      continue
     name, equals, _ = word.removeprefix('-').removeprefix('-').partition('=')
     positive = name.removeprefix('no')
     if name not in flag_values and positive in flag_values:

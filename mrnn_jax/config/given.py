@@ -135,6 +135,8 @@ def complete(
         f'{", ".join(different)}: {_remedy(given, different)}.'
       )
     values = {**known, **given.values, **fixed}
+  if 'beam_size' not in given.by_hand:
+    values['beam_size'] = wide_enough(values)
   own = fixed_names(values.get('model', FIELDS['model'].default))
   foreign = {f.name for f in dataclasses.fields(ModelFields)} - set(own)
   config = Config(**{n: x for n, x in values.items() if n not in foreign})
@@ -166,6 +168,25 @@ def _remembered(description: Mapping[str, Any]) -> dict[str, Any]:
   """Return what later tasks take over from a run."""
   there = description.get('remembered', {})
   return {name: there[name] for name in REMEMBERED if name in there}
+
+
+def wide_enough(values: Mapping[str, Any]) -> int:
+  """Return the beam width, or the next that gives what else is asked for.
+
+  Args:
+    values: of the fields of ``Config`` by name; some may lack.
+
+  Returns:
+    The least width, not below 'beam_size', that holds 'nbest' captions in
+    'beam_groups' groups of one size.
+  """
+  size, nbest, groups = (
+    values.get(name, FIELDS[name].default)
+    for name in ('beam_size', 'nbest', 'beam_groups')
+  )
+  if values.get('sample') or (nbest <= size and groups <= 1):
+    return size
+  return -(-max(size, nbest) // groups) * groups
 
 
 def _fixed(stored: Mapping[str, Any], source: str) -> dict[str, Any]:

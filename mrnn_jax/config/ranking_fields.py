@@ -31,6 +31,11 @@ _SEES_IMAGES = When(
 _SCORES_OR_SEES_IMAGES = dataclasses.replace(
   _SEES_IMAGES, holds=lambda c: c.task == 'score' or _SEES_IMAGES.holds(c)
 )
+_SCORES = When(
+  lambda c: not c.merge,
+  'with --merge, which only puts together what is scored',
+  'leave out --merge',
+)
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,
   'with --task=caption without --photos or --features',
@@ -159,17 +164,20 @@ class ScoringFields:
     'The images are those of --features, or of all splits of --dataset; '
     '--output is the folder for the results.',
     ('score',),
+    when=(_SCORES,),
   )
   score_normalized: bool = flag(
     False,
     'Add log P(w|I) - log P(w), with P(w) from --norm_images training images: '
     'so many times the work for each distinct sentence.',
     ('score',),
+    when=(_SCORES,),
   )
   word_log_probs: bool = flag(
     False,
     'Add the log-probability of each word, and of ##END##.',
     ('score',),
+    when=(_SCORES,),
   )
   shard: str = flag(
     '',
@@ -177,17 +185,26 @@ class ScoringFields:
     'array (0-(n-1)) or of a Kubernetes Indexed Job (auto/n). Default: all, '
     'or the part of this process of a multi-process job.',
     ('score',),
+    when=(_SCORES,),
   )
   max_bad_records: int = flag(
     0,
     'Records of a shard that may be bad; they go to rejects-*.jsonl. One more '
     'and the shard stops.',
     ('score',),
+    when=(_SCORES,),
     low=0,
   )
   score_block: int = flag(
     1000,
     'Records that are shared out, read and scored together: bounds the memory.',
     ('score',),
+    when=(_SCORES,),
     low=1,
+  )
+  merge: bool = flag(
+    False,
+    'Put the results of all shards in --output together, in the order of the '
+    'input, into one file there: scores.jsonl and the like.',
+    ('score',),
   )

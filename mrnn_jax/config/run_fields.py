@@ -134,3 +134,4 @@ class MachineFields:
     'JAX, Orbax and other libraries log. log.jsonl has all in any case.',
     choices=progress.LEVELS,
   )
+  quiet: bool = flag(False, 'The same as --log_level=warning.')

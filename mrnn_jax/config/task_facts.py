@@ -49,8 +49,7 @@ TASKS = {
   ),
   'score': Task(
     '(files of pairs)',
-    stopped='shards that are complete are kept; the same command scores the '
-    'others.',
+    stopped='what is scored is kept; the same command goes on from there.',
   ),
   'report': Task('(a page of what was written)', shared=False),
   'export': Task('(one file)', shared=False),

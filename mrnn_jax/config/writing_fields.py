@@ -41,7 +41,7 @@ class WritingFields:
   )
   nbest: int = flag(
     1,
-    'Captions an image to write, at most beam_size.',
+    'Captions an image to write; the beam grows to hold them.',
     WRITING,
     when=(_STOPS,),
     low=1,
@@ -49,7 +49,8 @@ class WritingFields:
   beam_groups: int = flag(
     1,
     'Divide the beam into so many groups that are kept different from each '
-    'other; --nbest are the best of all, each but once.',
+    'other (it grows to the next multiple); --nbest are the best of all, each '
+    'but once.',
     WRITING,
     when=(_SEARCH,),
     low=1,

@@ -62,9 +62,10 @@ def generate(
       x.reshape(len(x) // n, n, *x.shape[1:]).swapaxes(0, 1)
       for x in (*inputs, rows)
     ]
+    # On the host: each would be a program to compile.
+    found = jax.device_get(mapped(placed, key, *dealt))
     return jax.tree.map(
-      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]),
-      mapped(placed, key, *dealt),
+      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found
     )
 
   decoded = batches.decode_in_batches(

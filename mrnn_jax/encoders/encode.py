@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import re
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import progress
-from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   import jax
@@ -91,35 +90,31 @@ def encode_photos(
   return Encoded(ids, features, unreadable, describe(network, resize))
 
 
-def encode_alike(description: str, where: str, weights: str = '') -> Encoded:
-  """Encode photos as others were; name those on stderr that cannot be read.
+def encode_alike(description: str, where: Any, weights: str = '') -> Encoded:
+  """Encode photos as others were.
 
   Args:
     description: the name of the others' ``Encoder``.
-    where: a folder, photos separated by commas, or a text file with one path a
-      line.
+    where: the photos, see ``photos.given``.
     weights: the encoder's weights file, where no pip package brings it.
 
   Raises:
     InputError: the encoder is not one of ours, or no photo can be read.
   """
-  from mrnn_jax.runtime import parallel
-
   name, resize = parse_description(description)
   if name not in encoders.ENCODERS:
     raise InputError(
       f'the model was trained on features of {description!r}, which '
       'this program cannot make: give them by --features=FILE.'
     )
+  found = photos.given(where)
   network = encoders.load(name, weights or None)
-  encoded = encode_photos(photos.find_all(where), network, resize)
-  for photo, reason in encoded.unreadable if parallel.is_first() else ():
-    print(
-      f'note: {printable(photo)} cannot be read: {printable(reason)}',
-      file=sys.stderr,
-    )
+  encoded = encode_photos(found, network, resize)
   if not encoded.ids:
-    raise InputError(f'none of the photos of {where} can be read.')
+    raise InputError(
+      f'none of the {len(found):,} photos can be read: '
+      f'{photos.reasons(encoded.unreadable)}.'
+    )
   return encoded
 
 
@@ -158,7 +153,7 @@ def encode_batches(
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
-  images = photos.read_all([x.path for x in found[done:]], size, resize)
+  images = photos.read_all([x.source for x in found[done:]], size, resize)
   images = progress.track(
     images, len(found), f'encode by {network.name}', 'photos', done
   )

@@ -4,10 +4,12 @@ import collections
 from collections.abc import Iterator, Sequence
 import concurrent.futures
 import dataclasses
+import glob
 import itertools
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,11 +21,15 @@ SUFFIXES = (
   *('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff'),
   *('.jp2', '.avif', '.ppm', '.pgm', '.jfif'),
 )
-# What cameras and programs also write: left aside, but not without a word.
-_NOT_READ = (
-  *('.heic', '.heif', '.jxl', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf'),
-  *('.orf', '.rw2', '.psd', '.svg', '.eps', '.tga', '.ico', '.pdf'),
+# Read where the package for it is installed.
+_HEIF = ('.heic', '.heif')
+# What cameras and programs also write: photos that are not read, and counted.
+_RAW = (
+  *('.jxl', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf', '.orf', '.rw2'),
+  *('.psd', '.tga'),
 )
+# Pictures that are hardly photos: left aside, but not without a word.
+_GRAPHICS = ('.svg', '.eps', '.ico', '.pdf')
 # Whole photo, shape not kept; or the middle of it.
 RESIZES = ('squash', 'center_crop')
 # The middle is a square of S out of S + 32 pixels, as ImageNet is evaluated.
@@ -43,32 +49,44 @@ class Photo:
 
   Attributes:
     id: its name for people and datasets.
-    path: its file.
+    path: its file, or ''.
+    image: the picture itself, where it is no file.
   """
 
   id: str
   path: str
+  image: Image.Image | None = None
+
+  @property
+  def source(self) -> str | Image.Image:
+    """What ``read`` reads."""
+    return self.path if self.image is None else self.image
 
 
 def find_all(images: str) -> list[Photo]:
   """Find the photos that a flag names.
 
   Args:
-    images: one or more of these, separated by commas: a folder (with all below
-      it), a photo, or a text file that lists photos, one path a line, relative
+    images: one or more of these, separated by commas (or by line ends, where
+      names may hold commas): a folder (with all below it), a photo, a pattern
+      with ``*``, or a text file that lists photos, one path a line, relative
       ones from where the list lies.
 
   Returns:
     The photos; those of a folder sorted, with their paths inside it as ids,
-    others in the order given, with what was given as ids.
+    others in the order given, with what was given as ids.  Those of kinds that
+    cannot be read are among them, unless they lie beside one that can.
 
   Raises:
     InputError: there is no such file, or no photo in it, or one id twice.
   """
   # A comma may belong to the name of a file.
   whole = pathlib.Path(images).expanduser().exists()
+  separator = '\n' if '\n' in images else ','
   names = (
-    [images] if whole else list(filter(None, map(str.strip, images.split(','))))
+    [images]
+    if whole
+    else list(filter(None, map(str.strip, images.split(separator))))
   )
   found = [photo for name in names for photo in _find(name)]
   if not found:
@@ -91,6 +109,47 @@ def find_all(images: str) -> list[Photo]:
   return found
 
 
+def given(photos: Any) -> list[Photo]:
+  """Return the photos that a caller means.
+
+  Args:
+    photos: what ``find_all`` takes, as text or a path; a picture (of Pillow, or
+      an array [H, W, 3] or [H, W] of uint8); or a list of pictures and paths of
+      photos.
+
+  Returns:
+    The photos, in their order; pictures without a name are called by their
+    places, '0' being the first.
+
+  Raises:
+    InputError: it is nothing of this, or there is none.
+  """
+  if isinstance(photos, str | os.PathLike):
+    return find_all(os.fspath(photos))
+  if isinstance(photos, Image.Image | np.ndarray) and np.ndim(photos) < 4:
+    photos = [photos]
+  found = [_given(number, photo) for number, photo in enumerate(photos)]
+  if not found:
+    raise InputError('there is no photo in an empty list.')
+  return found
+
+
+def _given(number: int, photo: Any) -> Photo:
+  """Return one photo of a list."""
+  if isinstance(photo, str | os.PathLike):
+    path = os.path.expanduser(os.fspath(photo))
+    return Photo(os.fspath(photo), path)
+  if isinstance(photo, Image.Image):
+    return Photo(getattr(photo, 'filename', '') or str(number), '', photo)
+  array = np.asarray(photo)
+  if array.dtype != np.uint8 or array.shape[2:] not in ((), (3,)):
+    raise InputError(
+      f'photo {number} is of {array.dtype}, {list(array.shape)}: give paths, '
+      'pictures of Pillow, or arrays [height, width, 3] of uint8.'
+    )
+  return Photo(str(number), '', Image.fromarray(array))
+
+
 def _check_name(name: str) -> None:
   """Refuse a name that cannot be written into a list of names.
 
@@ -110,25 +169,50 @@ def _find(images: str) -> list[Photo]:
   if path.is_dir():
     there = [file for file in sorted(path.rglob('*')) if file.is_file()]
     kinds = collections.Counter(file.suffix.lower() for file in there)
-    others = [f'{kinds[x]:,} {x}' for x in _NOT_READ if kinds[x]]
+    others = [f'{kinds[x]:,} {x}' for x in _GRAPHICS if kinds[x]]
     if others:
       print(
         f'note: {printable(images)} holds pictures of kinds that are not read '
         f'({", ".join(others)}): save them as JPEG or PNG.',
         file=sys.stderr,
       )
+    sure = {file.with_suffix('') for file in there if _is_sure(file)}
     return [
       Photo(file.relative_to(path).as_posix(), str(file))
       for file in there
-      if file.suffix.lower() in SUFFIXES
+      if _is_sure(file)
+      # The original beside its JPEG is no photo of its own.
+      or (_is_photo(file) and file.with_suffix('') not in sure)
     ]
-  if path.suffix.lower() in SUFFIXES and path.is_file():
+  if not path.exists() and set(images) & set('*?['):
+    return [
+      photo
+      for name in sorted(glob.glob(str(path), recursive=True))
+      if os.path.isdir(name) or _is_photo(pathlib.Path(name))
+      for photo in _find(name)
+    ]
+  if _is_photo(path) and path.is_file():
     return [Photo(images, str(path))]
   return [Photo(line, str(path.parent / line)) for line in _lines(path)]
 
 
+def _is_photo(path: pathlib.Path) -> bool:
+  """Say whether a file is a photo by its name."""
+  return path.suffix.lower() in (*SUFFIXES, *_HEIF, *_RAW)
+
+
+def _is_sure(path: pathlib.Path) -> bool:
+  """Say whether it is one of a kind that is read, whatever is installed."""
+  return path.suffix.lower() in SUFFIXES
+
+
 def _lines(path: pathlib.Path) -> list[str]:
   """Return the lines of a list of photos that are not blank."""
+  if not path.exists():
+    raise InputError(
+      f'there is no {path}: name a folder of photos, a photo, or a text file '
+      'with one path a line.'
+    )
   try:
     with path.open('rb') as file:
       data = file.read(_MAX_LIST_BYTES + 1)
@@ -151,11 +235,11 @@ def _lines(path: pathlib.Path) -> list[str]:
   return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def read(path: str, size: int, resize: str) -> np.ndarray:
+def read(source: str | Image.Image, size: int, resize: str) -> np.ndarray:
   """Read one photo, see ``picture_files.read_rgb``, and scale it to a square.
 
   Args:
-    path: its file.
+    source: its file, or the picture.
     size: S, pixels of a side of the result.
     resize: 'squash' for the whole photo, its shape not kept, 'center_crop' for
       the middle of it.
@@ -166,44 +250,53 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
   Raises:
     PhotoError: it cannot be read; the message is the reason.
   """
-  image = picture_files.read_rgb(path, size)
+  if isinstance(source, Image.Image):
+    image = picture_files.as_rgb(source)
+  else:
+    suffix = pathlib.PurePath(source).suffix.lower()
+    if suffix in _RAW:  # The picture in it may be a thumbnail.
+      raise PhotoError(f'{suffix} is not read: save it as JPEG or PNG')
+    image = picture_files.read_rgb(source, size)
   return np.asarray(_resize(image, size, resize))
 
 
 def read_all(
-  paths: Sequence[str], size: int, resize: str, num_threads: int | None = None
+  sources: Sequence[str | Image.Image],
+  size: int,
+  resize: str,
+  num_threads: int | None = None,
 ) -> Iterator[np.ndarray | PhotoError]:
   """Read photos in parallel, a few ahead of what is taken.
 
   Args:
-    paths: their files.
+    sources: see ``read``.
     size: see ``read``.
     resize: see ``read``.
     num_threads: how many are read at a time; the CPU's cores by default.
 
   Yields:
-    For each path in its order, the pixels or why there are none.
+    For each in its order, the pixels or why there are none.
   """
   num_threads = num_threads or os.cpu_count() or 1
   quiet()
 
-  def attempt(path: str) -> np.ndarray | PhotoError:
+  def attempt(source: str | Image.Image) -> np.ndarray | PhotoError:
     try:
-      return read(path, size, resize)
+      return read(source, size, resize)
     except PhotoError as error:
       return error
 
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-    todo = iter(paths)
+    todo = iter(sources)
     ahead = collections.deque(
-      pool.submit(attempt, path)
-      for path in itertools.islice(todo, _AHEAD + num_threads)
+      pool.submit(attempt, source)
+      for source in itertools.islice(todo, _AHEAD + num_threads)
     )
     try:
       while ahead:
         yield ahead.popleft().result()
         ahead.extend(
-          pool.submit(attempt, path) for path in itertools.islice(todo, 1)
+          pool.submit(attempt, source) for source in itertools.islice(todo, 1)
         )
     finally:
       pool.shutdown(cancel_futures=True)
@@ -219,3 +312,18 @@ def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:
     box = (left, top, left + side, top + side)
   # The filter of the features that are around: they agree to five digits.
   return image.resize((size, size), Image.Resampling.BICUBIC, box)
+
+
+def reasons(unreadable: Sequence[tuple[str, str]]) -> str:
+  """Return why photos cannot be read: 'a.jpg, b.jpg (the file is empty)'.
+
+  Args:
+    unreadable: name and reason of each.
+  """
+  names: dict[str, list[str]] = {}
+  for name, reason in unreadable:
+    names.setdefault(reason, []).append(name)
+  return '; '.join(
+    f'{messages.listed(those)} ({printable(reason)})'
+    for reason, those in names.items()
+  )

@@ -135,8 +135,11 @@ def hypotheses(
   given = tokenize(prefix)
   ids = model.vocabulary.encode(given)
   unknown = [w for w, i in zip(given, ids, strict=True) if i == UNK]
-  if unknown:
-    print(f'note: the model does not know {", ".join(unknown)} of --prefix.')
+  if unknown and parallel.is_first():
+    print(
+      f'note: the model does not know {", ".join(unknown)} of --prefix.',
+      file=sys.stderr,
+    )
   options = decode_options(config)
   if whole_beam:
     options = dataclasses.replace(options, num_best=options.num_hypotheses)

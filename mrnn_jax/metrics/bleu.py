@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 import math
 
-from sacrebleu.metrics import BLEU
-
 from mrnn_jax.metrics.captions import check_captions
 
 MAX_ORDER = 4
@@ -32,6 +30,8 @@ def bleu(
   Raises:
     InputError: see ``check_captions``.
   """
+  from sacrebleu.metrics import BLEU  # Late: nobody ranks or writes by it.
+
   check_captions(hypotheses, references)
   num_streams = max(map(len, references))
   # A missing reference must be None: '' would count as one of length 0.

@@ -44,19 +44,19 @@
     image.photoRanks = image.own.map((s) => s.rank).filter((rank) => rank);
   }
 
-  // Each order puts the worst first; an image without the value comes last.
+  // What each order measures is large where it is bad; an image without the value comes last.
   const best = (image) => (image.captions || [])[0];
   const ORDERS = [
+    ['cider', 'CIDEr-D of caption',
+      (x) => x.cider === undefined ? undefined : -x.cider],
     ['rank', 'rank of own sentence', (x) => x.rank],
     ['photo', 'mean rank of photo',
       (x) => x.photoRanks.length ? mean(x.photoRanks) : undefined],
-    ['cider', 'CIDEr-D of caption',
-      (x) => x.cider === undefined ? undefined : -x.cider],
     ['rouge', 'ROUGE-L of caption',
       (x) => x.rouge === undefined ? undefined : -x.rouge],
     ['perplexity', 'perplexity of caption',
       (x) => best(x) && best(x).perplexity],
-    ['data', 'order of data', (x) => -x.index],
+    ['data', 'order of data', (x) => x.index],
   ].filter(([, , value]) => images.some((x) => value(x) !== undefined));
   const FILTERS = [
     ['all', 'all images', () => true],
@@ -80,29 +80,43 @@
   });
   const order = make('select', { id: 'order' }, ORDERS.map(([name, label]) =>
     make('option', { value: name }, label)));
-  const direction = make('select', { id: 'direction', 'aria-label': 'which end' },
-    make('option', { value: 'worst' }, 'worst first'),
-    make('option', { value: 'best' }, 'best first'));
+  const ENDS = [['typical', 'Typical'], ['best', 'Best'], ['worst', 'Failures']];
+  const ends = ENDS.map(([value, label], i) => ({ label, input: make('input', {
+    type: 'radio', name: 'end', value, id: `end-${value}`, checked: i === 0,
+  }) }));
+  // A switch that is read and written as a select is.
+  const end = {
+    options: ENDS.map(([value]) => ({ value })),
+    get value() { return ends.find(({ input }) => input.checked).input.value; },
+    set value(given) {
+      for (const { input } of ends) input.checked = input.value === given;
+    },
+  };
   const filter = make('select', { id: 'filter' }, FILTERS.map((x) =>
     make('option', { value: x.name }, `${x.label} (${number(x.count)})`)));
   const status = make('output', { id: 'status', 'aria-live': 'polite' });
   const cards = make('div', { id: 'cards', role: 'feed', 'aria-label': 'Images' });
-  const end = make('div', { id: 'end', 'aria-hidden': 'true' });
+  const bottom = make('div', { id: 'bottom', 'aria-hidden': 'true' });
   const keys = [['/', 'search'], ['j', 'next'], ['k', 'previous'],
     ['Enter', 'photos of its sentences'], ['Esc', 'clear the search']];
+  const more = make('details', { class: 'more' },
+    make('summary', {}, 'by …'),
+    make('div', { class: 'field' },
+      make('label', { for: 'order' }, 'Judged by'), order),
+    make('div', { class: 'field' },
+      make('label', { for: 'filter' }, 'Show'), filter));
   root.append(
     make('form', { class: 'bar', role: 'search', onsubmit: submitted },
+      make('fieldset', { class: 'switch' },
+        make('legend', {}, 'Images to show first'),
+        ends.map(({ label, input }) => [
+          input, make('label', { for: input.id }, label)])),
       make('div', { class: 'field wide' },
         make('label', { for: 'search' }, 'Search'), search),
-      make('div', { class: 'field' },
-        make('label', { for: 'order' }, 'Sort by'),
-        make('span', { class: 'pair' }, order, direction)),
-      make('div', { class: 'field' },
-        make('label', { for: 'filter' }, 'Show'), filter),
-      status),
+      more, status),
+    cards, bottom,
     make('p', { class: 'keys' }, keys.map(([key, what]) =>
-      make('span', {}, make('kbd', {}, key), ` ${what}`))),
-    cards, end);
+      make('span', {}, make('kbd', {}, key), ` ${what}`))));
 
   // What is shown now.
   let chosen = [];
@@ -114,16 +128,18 @@
     tokens = plain(search.value).split(/\s+/).filter((token) => token);
     const test = (FILTERS.find((x) => x.name === filter.value) || FILTERS[0]).test;
     const value = (ORDERS.find(([name]) => name === order.value) || ORDERS[0])[2];
-    const sign = direction.value === 'best' ? 1 : -1;
     chosen = images.filter((image) => test(image) && tokens.every((token) =>
       image.name.includes(token) || image.words.includes(spaced(token).trimEnd())));
+    const away = distance(chosen.map(value).filter((x) => x !== undefined));
     chosen.sort((a, b) => {
       const [x, y] = [value(a), value(b)];
       if (x === undefined || y === undefined) {
         return (x === undefined) - (y === undefined) || a.index - b.index;
       }
-      return sign * (x - y) || a.index - b.index;
+      return away(x) - away(y) || a.index - b.index;
     });
+    more.querySelector('summary').textContent =
+      `by ${order.selectedOptions[0].textContent}`;
     status.textContent = chosen.length === images.length
       ? `${number(images.length)} images`
       : `${number(chosen.length)} of ${number(images.length)} images`;
@@ -133,6 +149,15 @@
     if (!chosen.length) {
       cards.append(make('p', { class: 'soft' }, 'No image has all of this.'));
     }
+  }
+
+  /** Return how far a value is from what is to be shown first. */
+  function distance(values) {
+    if (order.value === 'data' || end.value === 'best') return (x) => x;
+    if (end.value === 'worst') return (x) => -x;
+    values.sort((a, b) => a - b);
+    const median = values[Math.floor(values.length / 2)];
+    return (x) => Math.abs(x - median);
   }
 
   function makeMore() {
@@ -179,9 +204,9 @@
     const label = `card-${position}`;
     const photo = !hasPhotos ? null : make('div', { class: 'photo' },
       links[image.index]
-        ? make('a', { href: links[image.index], target: '_blank', rel: 'noopener',
-          title: 'open the photo' },
-          picture(image.index, `photo ${image.id}`, 'broken photo'))
+        ? make('button', { type: 'button', class: 'plain', title: 'enlarge',
+          'aria-haspopup': 'dialog', onclick: () => enlarge(image) },
+        picture(image.index, `photo ${image.id}`, 'broken photo'))
         : picture(image.index, '', 'no photo'));
     return make('article', {
       class: 'card' + (hasPhotos ? '' : ' plain'),
@@ -194,6 +219,31 @@
       make('h3', { id: label }, make('span', { class: 'id' }, image.id)),
       written(image), references(image)),
     found(image));
+  }
+
+  // One photo, as large as the window. A dialog gives the focus back itself.
+  const large = make('img', { alt: '' });
+  const below = make('p', {});
+  const dialog = make('dialog', { 'aria-label': 'Photo', onclick: (event) => {
+    if (event.target === dialog) dialog.close();
+  } }, make('form', { method: 'dialog' },
+    make('button', { class: 'close', 'aria-label': 'close' }, '×')),
+  large, below);
+  document.body.append(dialog);
+
+  function enlarge(image) {
+    const small = thumbnails && thumbnails[image.index];
+    // A page that was sent without its photos has the small one alone.
+    large.onerror = () => {
+      large.onerror = null;
+      if (small) large.src = 'data:image/jpeg;base64,' + small;
+    };
+    large.src = links[image.index];
+    large.alt = `photo ${image.id}`;
+    below.replaceChildren(best(image) ? best(image).text : image.id, ' ',
+      make('a', { href: links[image.index], target: '_blank', rel: 'noopener' },
+        'open the photo'));
+    dialog.showModal();
   }
 
   /** Return the captions that the model wrote. */
@@ -301,7 +351,7 @@
   }
 
   // The address keeps what is shown, so that it can be sent and reloaded.
-  const CONTROLS = { q: search, sort: order, order: direction, show: filter };
+  const CONTROLS = { q: search, sort: order, order: end, show: filter };
 
   function readAddress() {
     const given = new URLSearchParams(location.hash.slice(1));
@@ -332,6 +382,14 @@
     writeAddress();
   }
 
+  /** Show all again, and be where the reader was before the search. */
+  function cleared() {
+    const [before] = chosen.slice(current);
+    search.value = '';
+    changed();
+    goTo(Math.max(0, chosen.indexOf(before)));
+  }
+
   function submitted(event) {
     event.preventDefault();
     goTo(0);
@@ -342,7 +400,7 @@
     clearTimeout(waiting);
     waiting = setTimeout(changed, 80);
   });
-  for (const control of [order, direction, filter]) {
+  for (const control of [order, filter, ...ends.map(({ input }) => input)]) {
     control.addEventListener('change', changed);
   }
   window.addEventListener('hashchange', () => {
@@ -368,11 +426,11 @@
       action();
     };
     if (target === search) {
-      if (key === 'Escape') act(() => { search.value = ''; changed(); });
+      if (key === 'Escape') act(cleared);
       if (key === 'ArrowDown') act(() => goTo(0));
       return;
     }
-    if (target.matches('select, input, textarea')) return;
+    if (dialog.open || target.matches('select, input, textarea')) return;
     const onCard = target.classList.contains('card');
     if (key === '/') act(() => { search.focus(); search.select(); });
     else if (key === 'j' || (onCard && key === 'ArrowDown')) {
@@ -385,7 +443,7 @@
       const open = !all.every((details) => details.open);
       act(() => all.forEach((details) => { details.open = open; }));
     } else if (key === 'Escape' && search.value) {
-      act(() => { search.value = ''; changed(); });
+      act(cleared);
     }
   });
 
@@ -393,10 +451,10 @@
     if (made === chosen.length || !entries.some((x) => x.isIntersecting)) return;
     makeMore();
     // Anew, so that it tells again where the end is still near the window.
-    observer.unobserve(end);
-    observer.observe(end);
+    observer.unobserve(bottom);
+    observer.observe(bottom);
   }, { rootMargin: '1500px' });
-  observer.observe(end);
+  observer.observe(bottom);
 
   readAddress();
   choose();

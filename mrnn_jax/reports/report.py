@@ -57,10 +57,11 @@ def write_page(config: Config) -> epath.Path:
   body = '\n'.join(
     [
       _introduction(config, evaluation),
+      # First what is seen at a glance, then what it comes to.
+      images.section(config, gallery, photos, remarks, evaluation),
       measures.section(config, evaluation),
       training.section(config),
       retrieval.section(config, evaluation),
-      images.section(config, gallery, photos, remarks, evaluation),
     ]
   )
   path = files.result_path(config.workdir, config.split, PAGE_FILE)
@@ -96,7 +97,7 @@ def _introduction(config: Config, evaluation: Mapping[str, Any] | None) -> str:
     text += f', model of step {evaluation["step"]:,}'
   links = ''.join(
     f'<a href="#{name}">{name.capitalize()}</a> '
-    for name in ('measures', 'training', 'retrieval', 'images')
+    for name in ('images', 'measures', 'training', 'retrieval')
   )
   return (
     f'<p class="soft">{page_parts.escape(text)}</p>'

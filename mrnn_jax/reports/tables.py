@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import math
+import re
 from typing import Any
 
 from etils import epath
@@ -103,12 +104,27 @@ def format_evaluation(result: Mapping[str, Any]) -> str:
   """Return an evaluation as a table, beside the paper's and chance."""
   columns = comparison(result)
   convention = ', '.join(
-    f'{name}={value}' for name, value in result['convention'].items()
+    f'{name}={plain(value)}' for name, value in result['convention'].items()
   )
   return (
     f'{result["dataset"]}, {result["split"]} split, step {result["step"]}\n'
     f'{format_table(columns)}\nconvention: {convention}'
   )
+
+
+def plain(value: Any) -> str:
+  """Return a value of a convention as people write it."""
+  if isinstance(value, Mapping):
+    return ', '.join(plain(x) for x in value.values() if x not in ('', None))
+  if value is None:
+    return '–'
+  if isinstance(value, bool):
+    return 'yes' if value else 'no'
+  if isinstance(value, int | float):
+    return f'{value:,.12g}'
+  if re.fullmatch(r'[0-9a-f]{64}', str(value)):
+    return str(value)[:12]  # A checksum: its beginning tells it apart.
+  return str(value)
 
 
 def comparison(
@@ -130,20 +146,48 @@ def chance_column(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def compare(workdirs: Sequence[str]) -> str:
-  """Return the evaluations of several workdirs side by side, and chance."""
+  """Return the evaluations of several workdirs side by side, and chance.
+
+  Where they are of several datasets, the columns say of which; each pool of
+  images and sentences has a chance of its own.
+  """
+  results = [read_evaluation(workdir) for workdir in workdirs]
+  names = [epath.Path(workdir).name for workdir in workdirs]
+  if len(set(names)) < len(names):
+    names = list(workdirs)
+  pools = [f'{result["dataset"]}, {result["split"]}' for result in results]
+  several = len(set(pools)) > 1
   columns: dict[str, Any] = {}
-  chances = []
-  names = {epath.Path(workdir).name for workdir in workdirs}
-  for workdir in workdirs:
-    result = read_evaluation(workdir)
-    chances.append(chance_column(result))
-    name = epath.Path(workdir).name if len(names) == len(workdirs) else workdir
-    columns[f'{result["model"]} ({name})'] = result
-  # Of one pool alone: what chance gives in another is another number.
-  known = [x for x in chances if x]
-  if known and all(x == known[0] for x in known):
-    columns['chance'] = known[0]
+  for name, pool, result in zip(names, pools, results, strict=True):
+    where = f'{name}: {pool}' if several else name
+    columns[f'{result["model"]} ({where})'] = result
+  columns |= _chances(names, pools, results)
   return format_table(columns)
+
+
+def _chances(
+  names: Sequence[str],
+  pools: Sequence[str],
+  results: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+  """Return a column of chance for each pool that is measured, by heading."""
+  known = [
+    (name, pool, chance)
+    for name, pool, result in zip(names, pools, results, strict=True)
+    if (chance := chance_column(result))
+  ]
+  distinct: list[tuple[str, str, Any]] = []
+  for each in known:
+    if all(each[1:] != other[1:] for other in distinct):
+      distinct.append(each)
+  if len(distinct) == 1 and len({pool for _, pool, _ in known}) == 1:
+    return {'chance': distinct[0][2]}
+  told = [pool for _, pool, _ in distinct]
+  # Of one dataset, but of other sentences: whose it is tells them apart.
+  return {
+    f'chance ({pool})' if told.count(pool) == 1 else f'chance ({name})': chance
+    for name, pool, chance in distinct
+  }
 
 
 def average(workdirs: Sequence[str]) -> str:

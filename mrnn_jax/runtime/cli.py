@@ -1,6 +1,7 @@
 """What the command lines share: grouped help, and errors in one sentence."""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import difflib
 import errno
 import os
@@ -10,8 +11,8 @@ import textwrap
 
 from absl import flags
 
-from mrnn_jax.runtime import allocator, progress, stopping
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime import allocator, along, progress, stopping
+from mrnn_jax.runtime.errors import InputError, printable
 
 FLAGS = flags.FLAGS
 
@@ -27,42 +28,93 @@ _ADVICE = {
   errno.EMFILE: 'raise the limit on open files (ulimit -n)',
 }
 
+# Kinds of flags, as absl calls them.
+_KINDS = {
+  'int': 'a whole number',
+  'float': 'a number',
+  'bool': 'true or false',
+}
+
 # What etils.epath reaches URLs by, where it is installed.
 _STORAGE = {'gcsfs': 'gs://', 's3fs': 's3://'}
 
 
-def format_help(
-  usage: str,
-  groups: Mapping[str, Sequence[str]],
-  flag_values: flags.FlagValues = FLAGS,
-) -> str:
-  """Return the help text: usage, then the flags by groups.
+@dataclasses.dataclass(frozen=True)
+class FlagHelp:
+  """What the help says of a flag: its name, how it is written, its text."""
+
+  name: str
+  label: str
+  text: str
+
+
+def describe_flags(
+  groups: Mapping[str, Sequence[str]], flag_values: flags.FlagValues
+) -> dict[str, list[FlagHelp]]:
+  """Return what the help says of flags, by the headings of their groups.
 
   Args:
-    usage: what stands above the flags.
     groups: heading -> names of flags.
     flag_values: where the flags are defined.
   """
+  return {
+    heading: [_describe(name, flag_values[name]) for name in names]
+    for heading, names in groups.items()
+  }
+
+
+def _describe(name: str, flag: flags.Flag) -> FlagHelp:
+  default = flag.default
+  shown = {True: 'true', False: 'false', '': "''", None: '...'}.get(
+    default, default
+  )
+  if isinstance(default, (int, float)) and not isinstance(default, bool):
+    shown = default
+  if flag.boolean:
+    text = f'{flag.help} (default: {shown})'
+    return FlagHelp(name, f'--[no]{name}', text)
+  return FlagHelp(name, f'--{name}={shown}', flag.help)
+
+
+def format_help(usage: str, groups: Mapping[str, Sequence[FlagHelp]]) -> str:
+  """Return the help text: usage, then the flags by groups."""
   lines = [usage.strip(), '']
-  for heading, names in groups.items():
+  for heading, described in groups.items():
     lines.append(f'{heading}:')
-    for name in names:
-      flag = flag_values[name]
-      default = flag.default
-      shown = {True: 'true', False: 'false', '': "''", None: '...'}.get(
-        default, default
-      )
-      if isinstance(default, (int, float)) and not isinstance(default, bool):
-        shown = default
-      label = f'--[no]{name}' if flag.boolean else f'--{name}={shown}'
-      text = flag.help + (f' (default: {shown})' if flag.boolean else '')
-      lines.append(f'  {label}')
+    for flag in described:
+      lines.append(f'  {flag.label}')
       lines += textwrap.wrap(
-        text, 78, initial_indent='      ', subsequent_indent='      '
+        flag.text, 78, initial_indent='      ', subsequent_indent='      '
       )
     lines.append('')
   lines.append('A flag given after --flagfile=FILE overrides the file.')
   return '\n'.join(lines)
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+  """Say whether a command line asks for help."""
+  return any(arg in ('--help', '-help', '-h', '--helpfull') for arg in argv[1:])
+
+
+def print_help(text: str) -> None:
+  """Print a help text, of which somebody may want but the beginning."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    _close_output()
+
+
+def _close_output() -> None:
+  """Say nothing more to a reader of our output that is gone."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def no_flag(word: str) -> str:
+  """Return the sentence on a word that is no flag where one is due."""
+  return (
+    f'"{word}" is not a flag: flags are --name=value, and a pattern (*) stands '
+    'in quotes (see --help).'
+  )
 
 
 def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
@@ -75,8 +127,13 @@ def _explain(error: flags.Error, flag_values: flags.FlagValues) -> str:
     name = str(error).rpartition(': ')[2].strip("'")
     return f'the flag file {name} cannot be opened: check --flagfile.'
   message = str(error).replace('\n', ' ')
+  if isinstance(error, flags.IllegalFlagValueError):
+    given = re.match(r'flag (--(\w+)=.*?): ', message)
+    if given and given[2] in flag_values:
+      kind = _KINDS.get(flag_values[given[2]].flag_type(), 'another value')
+      return f'{printable(given[1])}: it wants {kind} (see --help).'
   message = re.sub(r'^flag (--\S+?): ', r'\1: ', message)
-  return f'{message} (see --help).'
+  return f'{printable(message)} (see --help).'
 
 
 def _parse(
@@ -84,7 +141,7 @@ def _parse(
 ) -> list[str]:
   """Parse flags; return the arguments that are none."""
   try:
-    _, *rest = flag_values(argv)
+    _, *rest = flag_values(_with_flag_files(argv))
   except flags.Error as error:
     raise InputError(_explain(error, flag_values)) from error
   except OSError as error:
@@ -93,10 +150,21 @@ def _parse(
       f'({error.strerror}): check --flagfile.'
     ) from error
   if len(rest) > takes:
-    raise InputError(
-      f'"{rest[takes]}" is not a flag: flags are --name=value (see --help).'
-    )
+    raise InputError(no_flag(rest[takes]))
   return rest
+
+
+def _with_flag_files(argv: Sequence[str]) -> list[str]:
+  """Return a command line with the paths of the flag files that come along."""
+  found, words = [], iter(argv)
+  for word in words:
+    name, equals, value = word.partition('=')
+    if name in ('--flagfile', '-flagfile'):
+      value = value if equals else next(words, None)
+      if value is not None:
+        word = f'--flagfile={along.find_flag_file(value)}'
+    found.append(word)
+  return found
 
 
 def explain_os_error(error: OSError) -> str:
@@ -161,10 +229,17 @@ def run_with_flags(
     takes: see ``run``.
   """
   values = flags.FlagValues()
-  groups = define_flags(values)
+  groups = dict(define_flags(values))
+  names = list(values)
+  flags.DEFINE_bool(
+    'quiet', False, 'Results and warnings alone.', flag_values=values
+  )
+  groups['What is told'] = ['quiet']
 
   def main(*args: str):
-    work(*args, **{name: values[name].value for name in values})
+    if values['quiet'].value:
+      progress.set_level('warning')
+    work(*args, **{name: values[name].value for name in names})
 
   run(main, usage, groups, argv, values, stopped, takes)
 
@@ -191,19 +266,20 @@ def run(
     argv: the command line; ``sys.argv`` by default.
     flag_values: where the flags are defined.
     stopped: what to say after a signal, where the work itself says nothing.
-    takes: how many arguments that are no flags there may be.
+    takes: how many arguments that are no flags there may be, wherever they
+      stand.
   """
+  flag_values.set_gnu_getopt(True)
   allocator.keep_freed_memory()
   argv = list(sys.argv if argv is None else argv)
-  if any(arg in ('--help', '-help', '-h', '--helpfull') for arg in argv[1:]):
-    print(format_help(usage, groups, flag_values))
+  if wants_help(argv):
+    print_help(format_help(usage, describe_flags(groups, flag_values)))
     sys.exit(0)
   try:
     with stopping.handled():
       main(*_parse(argv, flag_values, takes))
   except BrokenPipeError:
-    # The reader of our output is gone; say nothing more to it.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _close_output()
     sys.exit(1)
   except (InputError, KeyboardInterrupt, OSError, ImportError) as error:
     message, code = explain(error, stopped)

@@ -53,12 +53,12 @@ def result_path(workdir: epath.PathLike, split: str, name: str) -> epath.Path:
 
 def write_bytes(path: epath.PathLike, content: bytes) -> None:
   """Write a file so that it is there whole or not at all."""
-  with _whole(path) as temporary:
+  with whole(path) as temporary:
     temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
+def whole(path: epath.PathLike) -> Iterator[epath.Path]:
   """Give the path to write to; what is there at the end takes its place."""
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _whole(path: epath.PathLike) -> Iterator[epath.Path]:
 
 def copy(source: epath.PathLike, target: epath.PathLike) -> None:
   """Copy a file so that it is there whole or not at all."""
-  with _whole(target) as temporary:
+  with whole(target) as temporary:
     epath.Path(source).copy(temporary, overwrite=True)
 
 
@@ -85,7 +85,7 @@ def write_json_lines(
   path: epath.PathLike, lines: Iterable[Mapping[str, Any]]
 ) -> None:
   """Write records as JSON, one a line, as they come."""
-  with _whole(path) as temporary, temporary.open('w', encoding='utf-8') as f:
+  with whole(path) as temporary, temporary.open('w', encoding='utf-8') as f:
     f.writelines(map(_json_line, lines))
 
 

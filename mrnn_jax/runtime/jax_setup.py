@@ -19,6 +19,8 @@ def apply(compilation_cache: bool, deterministic: bool) -> None:
     determinism.be_deterministic()
   if compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
+    # Many small programs take as long as a few large ones.
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
 def compilation_cache_dir() -> str:

@@ -34,3 +34,14 @@ def _is_odd(character: str) -> bool:
 def shorten(text: str, width: int = 40) -> str:
   """Quote the beginning of a text for a message."""
   return repr(text[:width] + ('...' if len(text) > width else ''))
+
+
+def counted(count: int, noun: str) -> str:
+  """Return '1 photo', '2 photos'."""
+  return f'{count:,} {noun}' + ('' if count == 1 else 's')
+
+
+def of_all(count: int, total: int, noun: str, done: str) -> str:
+  """Return '19 of 24 photos captioned', '24 photos captioned'."""
+  some = f'{count:,} of ' if count < total else ''
+  return f'{some}{counted(total, noun)} {done}'

@@ -4,6 +4,7 @@ Nothing here takes more memory than a photo may need, and no file is handed to
 a program outside, as Pillow does with EPS.
 """
 
+import functools
 import io
 import os
 import warnings
@@ -18,6 +19,8 @@ _FORMATS = (
   *('JPEG', 'MPO', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'JPEG2000', 'AVIF'),
   'PPM',
 )
+_HEIF = 'HEIF'  # Of a package that is not everybody's.
+_HEIF_BRANDS = (b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1')
 # Beyond that, a small file can fill the memory.
 MAX_PIXELS = 90_000_000
 MAX_BYTES = 1 << 29
@@ -81,9 +84,27 @@ def read_rgb(path: str | os.PathLike, side: int) -> Image.Image:
   except Image.DecompressionBombError as error:
     raise PictureError(_TOO_LARGE) from error
   except Image.UnidentifiedImageError as error:
+    if data[4:8] == b'ftyp' and data[8:12] in _HEIF_BRANDS:
+      raise PictureError(
+        'HEIC is read after: pip install pillow-heif'
+      ) from error
     raise PictureError('no image of a known format') from error
   # Broken files lead Pillow's decoders to nearly any exception.
   except Exception as error:
+    raise PictureError(f'broken: {messages.first_line(error)}') from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+  """Return a picture that is open as ``read_rgb`` does those of files.
+
+  Raises:
+    PictureError: it is too large, or cannot be decoded.
+  """
+  if image.width * image.height > MAX_PIXELS:
+    raise PictureError(_TOO_LARGE)
+  try:
+    return _to_rgb(_upright(image))
+  except Exception as error:  # As for a file.
     raise PictureError(f'broken: {messages.first_line(error)}') from error
 
 
@@ -95,7 +116,8 @@ def quiet():
 def _open(data: bytes) -> Image.Image:
   """Open a picture of one of the formats, without decoding it."""
   Image.init()
-  formats = [name for name in _FORMATS if name in Image.OPEN]
+  _register_heif()
+  formats = [name for name in (*_FORMATS, _HEIF) if name in Image.OPEN]
   try:
     return Image.open(io.BytesIO(data), formats=formats)
   except Image.DecompressionBombError:
@@ -103,6 +125,16 @@ def _open(data: bytes) -> Image.Image:
       raise
     # Pillow's own limit does not know that a JPEG can be decoded small.
     return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+
+
+@functools.cache
+def _register_heif() -> None:
+  """Let Pillow open HEIC, where the package for it is installed."""
+  try:
+    import pillow_heif
+  except ImportError:
+    return
+  pillow_heif.register_heif_opener()
 
 
 def _draft(image: Image.Image, data: bytes, side: int) -> None:

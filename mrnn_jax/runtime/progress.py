@@ -11,9 +11,13 @@ from typing import Any, TypeVar
 
 from absl import logging as absl_logging
 
+from mrnn_jax.runtime import messages
+
 T = TypeVar('T')
 # Warnings and results alone; progress too; what the libraries log too.
 LEVELS = ('warning', 'info', 'debug')
+# Letters of the bar that a terminal shows.
+_BAR = 20
 # Seconds between two lines, on a terminal and in a log.
 _TERMINAL_INTERVAL, _LOG_INTERVAL = 0.2, 30.0
 
@@ -90,7 +94,8 @@ class Progress:
 
     Args:
       what: the line's beginning, for example 'captions'.
-      unit: what is counted, for example 'images'.
+      unit: what is counted, for example 'images'; '' where only the share
+        means something.
       before: how many of them were done earlier.
     """
     self._what, self._unit, self._before = what, unit, before
@@ -121,23 +126,28 @@ class Progress:
       self._first = now, done, share
     if self._tells and now - self._last >= self._interval and share < 1:
       self._last = now
-      self._print(', '.join(self._line(now, share) + [note] * bool(note)))
+      text = ', '.join(self._line(now, share) + [note] * bool(note))
+      self._print(f'{_bar(share)} {text}' if self._grows else text)
 
   def _line(self, now: float, share: float) -> list[str]:
     """Return the parts of a line."""
     then, done_then, share_then = self._first
     seconds = max(now - then, 1e-9)
-    text, left = f'{self._done:,} {self._unit}, {100 * share:.0f}%', 'some time'
-    if self._total:
-      text = f'{100 * share:.0f}% of {self._total:,} {self._unit}'
+    text, left = f'{100 * share:.0f}%', 'some time'
+    if self._unit and self._total:
+      text += f' of {self._count(self._total)}'
+    elif self._unit:
+      text = f'{self._count(self._done)}, {text}'
     if share > share_then:
       left = format_seconds((1 - share) / (share - share_then) * seconds)
-    rate = (self._done - done_then) / seconds
-    return [
-      f'{self._what}: {text}',
-      f'{rate:,.0f}/s' if rate >= 10 else f'{rate:.1f}/s',
-      f'{left} left',
-    ]
+    parts = [f'{self._what}: {text}']
+    if self._unit:
+      rate = (self._done - done_then) / seconds
+      parts.append(f'{rate:,.0f}/s' if rate >= 10 else f'{rate:.1f}/s')
+    return [*parts, f'{left} left']
+
+  def _count(self, number: int) -> str:
+    return messages.counted(number, self._unit.removesuffix('s'))
 
   def _print(self, text: str) -> None:
     global _open_width
@@ -154,12 +164,18 @@ class Progress:
 
   def __exit__(self, kind: Any, *unused: Any) -> None:
     if kind is None and self._done and self._tells:
-      count = f'{self._done:,}'
+      text = self._count(self._done) if self._unit else 'done'
       if self._before:
-        count = f'the last {self._done - self._before:,} of {count}'
+        text = f'the last {self._done - self._before:,} of {text}'
       seconds = format_seconds(time.monotonic() - self._begin)
-      self._print(f'{self._what}: {count} {self._unit} in {seconds}')
+      self._print(f'{self._what}: {text} in {seconds}')
     end_line()
+
+
+def _bar(share: float) -> str:
+  """Return a share as a bar, '[#####...............]'."""
+  full = int(_BAR * min(max(share, 0), 1))
+  return f'[{"#" * full}{"." * (_BAR - full)}]'
 
 
 def track(

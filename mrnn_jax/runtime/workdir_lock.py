@@ -61,7 +61,7 @@ def hold(workdir: str, what: str) -> Iterator[None]:
       'writes there.',
       file=sys.stderr,
     )
-  made = not path.parent.exists()
+  made = [x for x in (path.parent, *path.parent.parents) if not x.exists()]
   path.parent.mkdir(parents=True, exist_ok=True)
   owner = {
     'host': socket.gethostname(),
@@ -86,9 +86,9 @@ def hold(workdir: str, what: str) -> Iterator[None]:
       if _read(f) == owner:
         path.unlink()
     # A mistaken name leaves no folder.
-    if made:
-      with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    with contextlib.suppress(OSError):
+      for folder in made:
+        folder.rmdir()
 
 
 def _take(path: pathlib.Path, owner: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class Inputs:
     self._sizes = {path: size for path in paths if (size := path.stat().length)}
     if not self._sizes:
       raise InputError(f'{pattern} is empty: there is no record.')
+    self._numbers = {path: number for number, path in enumerate(self._sizes)}
     self._first = next(iter(self._sizes))
     self._format = choose_format(self._first, result_fields)
     for path in self._sizes:
@@ -105,6 +106,10 @@ class Inputs:
           position = before + block.position
           yield path, dataclasses.replace(block, position=position)
       before += num_bytes
+
+  def number_of(self, path: epath.Path) -> int:
+    """Return which of the files one is, from 0."""
+    return self._numbers[path]
 
   def writer(self, file: BinaryIO) -> Writer:
     """Begin a file of results."""

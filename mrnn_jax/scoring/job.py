@@ -19,21 +19,25 @@ each a list where the record has a list of sentences.
 from collections.abc import Iterable, Iterator
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import json
+import shlex
 from typing import Any, TypeVar
 
 from etils import epath
 
 from mrnn_jax.config import Config
+from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError, printable
-from mrnn_jax.runtime.progress import Progress
+from mrnn_jax.runtime.progress import Progress, say
 from mrnn_jax.scoring import records, results
+from mrnn_jax.scoring.finished_blocks import Finished, FinishedBlocks
 from mrnn_jax.scoring.images import ImageLookup
 from mrnn_jax.scoring.inputs import Inputs
 from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.scoring.shards import Shard, ShardFiles
-from mrnn_jax.scoring.windows import WindowMaker
+from mrnn_jax.scoring.windows import Window, WindowMaker
 from mrnn_jax.trained import TrainedModel
 
 T = TypeVar('T')
@@ -44,10 +48,16 @@ _NAMED = 3
 
 def check_flags(config: Config) -> None:
   """Raise InputError where it is not said what to score, and where to write."""
-  if not config.score_input or config.output in ('', '-'):
-    raise InputError(
-      '--task=score wants --score_input=FILES and --output=FOLDER.'
+  lacking = [
+    text
+    for text, there in (
+      ('--score_input=FILES', config.score_input or config.merge),
+      ('--output=FOLDER', config.output not in ('', '-')),
     )
+    if not there
+  ]
+  if lacking:
+    raise InputError(f'--task=score wants {" and ".join(lacking)}.')
 
 
 def score(model: TrainedModel, config: Config) -> None:
@@ -72,10 +82,35 @@ def score(model: TrainedModel, config: Config) -> None:
     finally:
       files.discard()
     print(
-      f'wrote {files.results}: {counts["records"]:,} records, '
-      f'{counts["pairs"]:,} pairs, {counts["bad"]:,} bad'
+      f'wrote {files.results}: {messages.counted(counts["records"], "record")},'
+      f' {messages.counted(counts["pairs"], "pair")}, {counts["bad"]:,} bad'
     )
-  print(f'{files.num_complete()} of {job.shard.count} shards are complete')
+  complete = files.num_complete()
+  shards = messages.counted(job.shard.count, 'shard')
+  print(f'{complete} of {shards} {"is" if complete == 1 else "are"} complete')
+  if complete == job.shard.count > 1:
+    output = shlex.quote(f'--output={config.output}')
+    print(
+      'Next: python -m mrnn_jax.main --task=score --merge '
+      f'{output}   # one file, in the order of the input'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """A block under way.
+
+  Attributes:
+    number: among those of the shard.
+    place: numbers of the file, and of the block in it.
+    window: made of it.
+    kept: what an earlier run has found of it.
+  """
+
+  number: int
+  place: tuple[int, int]
+  window: Window
+  kept: Finished | None
 
 
 class _Job:
@@ -138,6 +173,9 @@ class _Job:
     """
     counts = {'records': 0, 'pairs': 0, 'bad': 0}
     first_bad: list[str] = []
+    # File, block, records and bad ones of each block.
+    sizes: list[tuple[int, int, int, int]] = []
+    taken_up, told = 0, False
     scorer = PairScorer(
       self._model.model,
       self._model.variables,
@@ -149,9 +187,20 @@ class _Job:
     found = results.PairResults(
       self._model, self._config, scorer, self._drawn, self._dtype
     )
-    blocks = self._inputs.blocks(self.shard, self._config.score_block)
-    prepared = ahead(maker.make(*block) for block in blocks)
-    scored = ahead((window, found.columns(window)) for window in prepared)
+    keeper = FinishedBlocks(files.finished)
+
+    def prepare() -> Iterator[_Step]:
+      blocks = self._inputs.blocks(self.shard, self._config.score_block)
+      for number, (path, block) in enumerate(blocks):
+        kept = keeper.take(number)
+        window = maker.make(path, block, scored=kept is not None)
+        place = self._inputs.number_of(path), block.number
+        yield _Step(number, place, window, kept)
+
+    prepared = ahead(prepare())
+    scored = ahead(
+      (step, found.of(step.window, step.kept)) for step in prepared
+    )
     num_bytes = self._inputs.num_bytes(self.shard)
     create, packed = records.create, self._inputs.packed
     with (
@@ -161,8 +210,12 @@ class _Job:
       create(files.temporary_rejects, packed=False) as rejects,
       contextlib.closing(self._inputs.writer(written)) as writer,
       Progress('scoring', 'records') as progress,
+      contextlib.closing(keeper),
     ):
-      for window, columns in scored:
+      for step, finished in scored:
+        window = step.window
+        if step.kept is None:
+          keeper.add(step.number, finished)
         for line in window.bad:
           rejects.write(json.dumps(line).encode() + b'\n')
           if len(first_bad) < _NAMED:
@@ -176,16 +229,24 @@ class _Job:
           )
         writer.write(
           [record.row for record in window.records],
-          results.by_record(window.records, columns),
+          results.by_record(window.records, finished.columns),
         )
         counts['records'] += len(window.records)
         counts['pairs'] += len(window.pairs)
+        sizes.append((*step.place, len(window.records), len(window.bad)))
+        if step.kept is not None:
+          taken_up += len(window.records) + len(window.bad)
+          continue
+        if taken_up and not told:
+          said = messages.counted(taken_up, 'record')
+          say(f'{said} taken up from an earlier run.')
+        told = True
         progress(
           counts['records'] + counts['bad'],
           share=window.position / num_bytes,
           note=f'{counts["bad"]:,} bad',
         )
-    files.commit(counts)
+    files.commit(counts, sizes)
     return counts
 
 

@@ -6,6 +6,7 @@ not read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 from typing import Any, BinaryIO
 
 from etils import epath
@@ -189,6 +190,60 @@ class _Writer:
   def close(self) -> None:
     self._flush()
     self._writer.close()
+
+
+class Merger:
+  """Copies rows of files of one schema to another, see ``merge``."""
+
+  def __init__(self, sources: Sequence[epath.Path], file: BinaryIO):
+    """Take the files, and the one to write to."""
+    self._sources, self._file = sources, file
+    self._open: dict[int, Iterator[pa.RecordBatch]] = {}
+    self._rest: dict[int, pa.RecordBatch] = {}
+    self._waiting: list[pa.RecordBatch] = []
+    self._writer: pq.ParquetWriter | None = None
+    self._exits = contextlib.ExitStack()
+
+  def copy(self, source: int, count: int) -> None:
+    """Copy the next so many rows of a file."""
+    try:
+      self._copy(source, count)
+    except _READ_ERRORS as error:
+      raise ValueError(messages.first_line(error)) from error
+
+  def _copy(self, source: int, count: int) -> None:
+    if source not in self._open:
+      raw = self._exits.enter_context(self._sources[source].open('rb'))
+      file = pq.ParquetFile(raw)
+      self._open[source] = file.iter_batches()
+      if self._writer is None:
+        self._writer = pq.ParquetWriter(self._file, file.schema_arrow)
+    while count:
+      batch = self._rest.pop(source, None)
+      if batch is None:
+        batch = next(self._open[source], None)
+      if batch is None:
+        raise ValueError('rows are missing')
+      part = batch.slice(0, count)
+      if len(part) < len(batch):
+        self._rest[source] = batch.slice(len(part))
+      count -= len(part)
+      self._waiting.append(part)
+      if sum(map(len, self._waiting)) >= _GROUP_ROWS:
+        self._flush()
+
+  def _flush(self) -> None:
+    if self._waiting:
+      table = pa.Table.from_batches(self._waiting)
+      self._writer.write_table(table, _GROUP_ROWS)
+    self._waiting = []
+
+  def close(self) -> None:
+    """Write what is left."""
+    self._flush()
+    if self._writer is not None:
+      self._writer.close()
+    self._exits.close()
 
 
 def _type(name: str, listed: bool) -> pa.DataType:

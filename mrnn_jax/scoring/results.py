@@ -9,6 +9,7 @@ import numpy as np
 from mrnn_jax.config import Config
 from mrnn_jax.data.vocabulary import UNK
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.scoring.finished_blocks import Finished
 from mrnn_jax.scoring.pair_scorer import PairScorer
 from mrnn_jax.scoring.records import Record
 from mrnn_jax.scoring.windows import Window
@@ -55,14 +56,23 @@ class PairResults:
     if drawn is not None:
       self._log_means = _LogMeans(model, drawn, config, dtype)
 
-  def columns(self, window: Window) -> dict[str, list[Any]]:
-    """Return, by name, the fields of all pairs of a window.
+  def of(self, window: Window, kept: Finished | None = None) -> Finished:
+    """Return what is to be said of all pairs of a window.
+
+    Args:
+      window: the window.
+      kept: what an earlier run has found of it.  It is remembered as if it were
+        found now, so that the windows behind it come out alike.
 
     Raises:
       InputError: the model gives what is no log-probability.
     """
+    if kept is not None:
+      if self._log_means is not None:
+        self._log_means.recall(window.tokens, kept.log_means)
+      return kept
     if not len(window.pairs):
-      return {name: [] for name in fields(self._config)}
+      return Finished({name: [] for name in fields(self._config)}, [])
     values = self._scorer.word_log_probs(window.plans, window.features)
     if not np.isfinite(values).all():
       raise InputError(
@@ -83,13 +93,14 @@ class PairResults:
       'words': words.tolist(),
       'oov': unknown[sentences].tolist(),
     }
+    log_means = np.zeros(0)
     if self._log_means is not None:
-      score = log_probs - self._log_means(window.tokens)[sentences]
-      columns['score_normalized'] = _rounded(score)
+      log_means = self._log_means(window.tokens)
+      columns['score_normalized'] = _rounded(log_probs - log_means[sentences])
     if self._config.word_log_probs:
       each = np.split(values, first[1:])
       columns['word_log_probs'] = list(map(_rounded, each))
-    return columns
+    return Finished(columns, log_means.tolist())
 
 
 class _LogMeans:
@@ -106,13 +117,28 @@ class _LogMeans:
 
   def __call__(self, tokens: Sequence[Sequence[int]]) -> np.ndarray:
     """Return log P(w) [S] of sentences of word ids (section 6)."""
-    if len(self._known) + len(tokens) > _REMEMBERED:
-      self._known.clear()
+    self._make_room(tokens)
     new = [ids for ids in tokens if ids not in self._known]
     if new:
       found = self._ranker.log_mean_probs(new, self._drawn)
       self._known.update(zip(new, found.tolist(), strict=True))
     return np.asarray([self._known[ids] for ids in tokens])
+
+  def recall(
+    self, tokens: Sequence[Sequence[int]], values: Sequence[float]
+  ) -> None:
+    """Remember the values [S] that an earlier run has found of sentences.
+
+    Which sentences are new decides what is computed together, and that the last
+    bits of P(w).
+    """
+    self._make_room(tokens)
+    self._known.update(zip(tokens, values, strict=True))
+
+  def _make_room(self, tokens: Sequence[Sequence[int]]) -> None:
+    """Forget all where it would be too much, at the same places in any run."""
+    if len(self._known) + len(tokens) > _REMEMBERED:
+      self._known.clear()
 
 
 def by_record(

@@ -5,8 +5,9 @@ that is complete leaves ``done-00003-of-00016.json``, which says what they were
 made from.  Those files together are the manifest of the job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -16,10 +17,11 @@ from typing import Any
 from etils import epath
 import jax
 
-from mrnn_jax.runtime import files
+from mrnn_jax.runtime import files, messages
 from mrnn_jax.runtime.errors import InputError
 
 _DONE = re.compile(r'done-(\d{5,})-of-(\d{5,})\.json')
+_STATE = {'shard', 'of', 'results', 'bytes', 'job'}
 # What may differ between two jobs, as a message names it.
 _PARTS = {
   'input': '--score_input',
@@ -138,6 +140,7 @@ class ShardFiles:
     rejects: where the records go that could not be scored.
     temporary_results: where they are written until they are whole.
     temporary_rejects: the same for the rejects.
+    finished: the folder of what is found of its blocks, until all is.
   """
 
   def __init__(
@@ -162,6 +165,10 @@ class ShardFiles:
     mine = f'{socket.gethostname()}.{os.getpid()}'
     self.temporary_results = folder / f'.{self.results.name}.{mine}'
     self.temporary_rejects = folder / f'.{self.rejects.name}.{mine}'
+    self._finished_name = shard.name('.blocks', '')
+    # By the job that they are of: another begins anew.
+    job_name = hashlib.sha256(json.dumps(self._job).encode()).hexdigest()[:16]
+    self.finished = folder / f'{self._finished_name}.{job_name}'
 
   def is_complete(self) -> bool:
     """Say whether the shard is done, its results being there in full.
@@ -173,11 +180,7 @@ class ShardFiles:
     others = (_read(self._folder / name) for name in self._complete())
     # The shards of a folder agree with each other: one tells for all.
     self._check(mine or next(filter(None, others), {}))
-    return bool(
-      mine
-      and self.results.exists()
-      and self.results.stat().length == mine['bytes']
-    )
+    return bool(mine) and _is_there(self.results, mine['bytes'])
 
   def _check(self, state: Mapping[str, Any]) -> None:
     """Raise InputError where a complete shard is of another job."""
@@ -196,17 +199,22 @@ class ShardFiles:
         f'{", ".join(different)}: give another --output.'
       )
 
-  def commit(self, counts: Mapping[str, int]) -> None:
+  def commit(
+    self, counts: Mapping[str, int], blocks: Sequence[Sequence[int]] = ()
+  ) -> None:
     """Put results and rejects in their places, then say that they are whole.
 
     Args:
       counts: of records and so on, to be kept with it; 'bad' of rejects.
+      blocks: numbers of the file, of the block in it, and how many records and
+        bad ones it has, of each block: to put shards together by.
 
     Raises:
       InputError: shards of another job have come into the folder.
     """
     if self.is_complete():  # Another run of the same shard was faster.
       self.discard()
+      self._clear()
       return
     state = {
       'shard': self._shard.index,
@@ -214,6 +222,7 @@ class ShardFiles:
       'results': self.results.name,
       'bytes': self.temporary_results.stat().length,
       **counts,
+      'blocks': [list(block) for block in blocks],
       'job': self._job,
     }
     if counts['bad']:
@@ -222,10 +231,15 @@ class ShardFiles:
       self.rejects.unlink(missing_ok=True)
     self.temporary_results.replace(self.results)
     files.write_json(self._done, state)
-    # What runs of this shard that were killed have left.
+    self._clear()
+
+  def _clear(self) -> None:
+    """Remove what runs of this shard have left on the way."""
     for path in (self.results, self.rejects):
       for left in self._folder.glob(f'.{path.name}.*'):
         left.unlink(missing_ok=True)
+    for left in self._folder.glob(f'{self._finished_name}.*'):
+      left.rmtree(missing_ok=True)
 
   def discard(self) -> None:
     """Remove what is half written."""
@@ -243,11 +257,54 @@ class ShardFiles:
     return [name for name in names if _DONE.fullmatch(name)]
 
 
+def complete_states(folder: epath.Path) -> list[dict[str, Any]]:
+  """Return what the shards of a job say, by their numbers.
+
+  Raises:
+    InputError: there is no job, or a shard is missing, damaged or of another.
+  """
+  names = [x.name for x in folder.iterdir()] if folder.is_dir() else []
+  found = {
+    name: _read(folder / name) for name in names if _DONE.fullmatch(name)
+  }
+  states = {
+    state['shard']: state
+    for state in found.values()
+    if state and _is_there(folder / state['results'], state['bytes'])
+  }
+  if not states:
+    raise InputError(
+      f'there is no complete shard in {folder}: name the --output of a scoring '
+      'job.'
+    )
+  first = next(iter(states.values()))
+  count = first['of']
+  if any(x['of'] != count or x['job'] != first['job'] for x in states.values()):
+    raise InputError(f'{folder} holds shards of several jobs: score again.')
+  missing = [i for i in range(count) if i not in states]
+  if missing:
+    raise InputError(
+      f'{len(missing):,} of {count:,} shards in {folder} are not complete '
+      f'({messages.listed(map(str, missing))}): score them first.'
+    )
+  for number in range(count):
+    if 'blocks' not in states[number]:
+      raise InputError(
+        f'shard {number} in {folder} does not say which blocks it has: it was '
+        'scored by an earlier version of this program; score it again.'
+      )
+  return [states[number] for number in range(count)]
+
+
+def _is_there(path: epath.Path, num_bytes: int) -> bool:
+  return path.exists() and path.stat().length == num_bytes
+
+
 def _read(path: epath.Path) -> dict[str, Any]:
   """Return what a shard said when it was complete; {} if it did not."""
   try:
     state = json.loads(path.read_text())
-    there = isinstance(state, dict) and {'of', 'bytes', 'job'} <= set(state)
+    there = isinstance(state, dict) and set(state) >= _STATE
     return state if there else {}
   except (OSError, ValueError):
     return {}

@@ -49,12 +49,15 @@ class WindowMaker:
     """Take what words, features and plans come from."""
     self._vocabulary, self._images, self._scorer = vocabulary, images, scorer
 
-  def make(self, path: epath.Path, block: Block) -> Window:
+  def make(
+    self, path: epath.Path, block: Block, scored: bool = False
+  ) -> Window:
     """Tokenise a block, look its images up, and plan its scoring.
 
     Args:
       path: the file that it is of.
       block: the block.
+      scored: whether it is scored already, and wants no plans.
     """
     gathered = _Gathered(self._vocabulary, self._images)
     bad = []
@@ -64,6 +67,9 @@ class WindowMaker:
         bad.append({'file': str(path), 'line': record.line, 'reason': reason})
     tokens = list(gathered.numbers)
     pairs = np.asarray(gathered.pairs, np.int64).reshape(-1, 2)
+    plans = []
+    if len(pairs) and not scored:
+      plans = self._scorer.plan(tokens, pairs)
     return Window(
       records=gathered.records,
       bad=bad,
@@ -71,7 +77,7 @@ class WindowMaker:
       tokens=tokens,
       pairs=pairs,
       features=np.asarray(gathered.features, np.float32),
-      plans=self._scorer.plan(tokens, pairs) if len(pairs) else [],
+      plans=plans,
     )
 
 

@@ -11,7 +11,7 @@ from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import parallel, stopping
+from mrnn_jax.runtime import messages, parallel, stopping
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import fitting, optimizers, run_record, run_times
 from mrnn_jax.training import start as start_lib
@@ -138,10 +138,12 @@ class _Run:
     self.compiled_lengths: set[int] = set()
     num_devices = len(devices) * jax.process_count()
     say(
-      f'{len(self.split.image_ids)} images, {len(self.split.owner)} captions, '
-      f'{len(vocabulary)} words; {steps_per_epoch} steps an epoch, row lengths '
-      f'{", ".join(map(str, self.batches.buckets))}, '
-      f'{100 * self.batches.padding:.1f}% padding; {num_devices} device(s)'
+      f'{messages.counted(len(self.split.image_ids), "image")}, '
+      f'{messages.counted(len(self.split.owner), "caption")}, '
+      f'{len(vocabulary):,} words; {steps_per_epoch} steps an epoch, '
+      f'row lengths {", ".join(map(str, self.batches.buckets))}, '
+      f'{100 * self.batches.padding:.1f}% padding; '
+      f'{messages.counted(num_devices, "device")}'
     )
     if start:
       say(start_lib.tell(config, start))

@@ -72,10 +72,37 @@ def test_checks_see_the_remembered_values():
   assert (config.nbest, config.beam_size) == (5, 5)
   config = complete(Given({'min_words': 40}), described(max_words=50), 'W')
   assert (config.min_words, config.max_words) == (40, 50)
-  with pytest.raises(InputError, match='--beam_size=4 keeps'):
-    complete(Given({'nbest': 5}), described(beam_size=4), 'W')
   with pytest.raises(InputError, match='--min_words=9 is above --max_words=8'):
     complete(Given({'max_words': 8}), described(min_words=9), 'W')
+
+
+@pytest.mark.parametrize(
+  ('asked', 'size'),
+  [
+    ({'nbest': 4}, 5),
+    ({'nbest': 6}, 6),
+    ({'beam_groups': 2}, 6),
+    ({'beam_groups': 5, 'nbest': 2}, 5),
+    ({'beam_groups': 3, 'nbest': 7}, 9),
+    ({'sample': True, 'nbest': 9}, 5),
+  ],
+)
+def test_the_beam_grows_to_what_is_asked_for(asked, size):
+  given = Given({'task': 'caption', **asked})
+  assert complete(given, described(beam_size=5), 'W').beam_size == size
+
+
+@pytest.mark.parametrize(
+  ('asked', 'message'),
+  [
+    ({'nbest': 5}, '--beam_size=4 keeps'),
+    ({'beam_groups': 3}, '--beam_size=4 does not divide'),
+  ],
+)
+def test_a_beam_given_by_hand_is_as_it_is_given(asked, message):
+  given = Given({'task': 'caption', 'beam_size': 4, **asked}, {'beam_size'})
+  with pytest.raises(InputError, match=message):
+    complete(given, described(beam_size=2), 'W')
 
 
 def test_the_pretrained_model_remembers_a_beam_of_5():

@@ -65,8 +65,11 @@ def test_as_many_captions_as_the_remembered_beam_keeps(workdir, capsys):
   assert {len(json.loads(line)['nbest']) for line in lines} == {4}
   # What captions do not need is no news.
   assert '--norm_images' not in capsys.readouterr().err
-  with pytest.raises(InputError, match='--beam_size=4 keeps'):
-    tasks.run(Given({**values, 'nbest': 5}))
+  tasks.run(Given({**values, 'nbest': 5}))
+  note = capsys.readouterr().err
+  assert 'note: --beam_size=5, for --nbest=5 in --beam_groups=1' in note
+  lines = (workdir / 'captions.jsonl').read_text().splitlines()
+  assert {len(json.loads(line)['nbest']) for line in lines} == {5}
 
 
 def test_fewer_training_images_than_asked_for(workdir, tmp_path, capsys):
@@ -154,7 +157,7 @@ def test_the_command_gives_what_its_flags_say(monkeypatch, tmp_path):
   seen = []
   monkeypatch.setattr(main.flags, 'FLAGS', values)
   monkeypatch.setattr(main.sys, 'argv', argv)
-  monkeypatch.setattr(main.tasks, 'run', seen.append)
+  monkeypatch.setattr(tasks, 'run', seen.append)
   main.main()
   assert seen == [
     Given(

@@ -192,7 +192,7 @@ def test_nothing_readable_is_an_error(tmp_path, folder, capsys):
     (['--images=x', '--output=x.npz', '--resize=big'], 'squash, center_crop'),
     (['--images=x', '--output=x.npz', '--dtype=int8'], 'float16, float32'),
     (['--images=x', '--output=x.npz', '--batch_size=-1'], 'too small'),
-    (['--images=nowhere', '--output=x.npz'], 'nowhere cannot be read'),
+    (['--images=nowhere', '--output=x.npz'], 'there is no nowhere: name'),
     (['--encoders=x'], 'did you mean --encoder?'),
   ],
 )

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 import pytest
 
 from mrnn_jax.encoders import photos
+from mrnn_jax.runtime import picture_files
 from mrnn_jax.runtime.errors import InputError
 
 SIZE = 8
@@ -276,25 +278,108 @@ def test_find_all_names_what_is_wrong(tmp_path):
     ('empty', 'there is no photo in'),
     ('list', "'1.jpg' 2 times"),
     ('binary', 'neither a photo nor'),
-    ('nowhere', 'No such file'),
-    ('nowhere.jpg', 'No such file'),
+    ('nowhere', 'there is no .*nowhere: name'),
+    ('nowhere.jpg', 'there is no .*nowhere.jpg: name'),
   ):
     with pytest.raises(InputError, match=message):
       photos.find_all(str(tmp_path / name))
 
 
-def test_pictures_that_are_not_read_are_told(tmp_path, capsys):
-  for name in ('a.jpg', 'b.HEIC', 'c/d.heic', 'e.nef', 'notes.txt'):
+def found_ids(images):
+  return [x.id for x in photos.find_all(str(images))]
+
+
+def test_photos_that_are_not_read_are_counted(tmp_path, capsys):
+  for name in ('a.jpg', 'b.HEIC', 'c/d.heic', 'e.nef', 'a.nef', 'notes.txt'):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b'x')
-  assert [x.id for x in photos.find_all(str(tmp_path))] == ['a.jpg']
-  said = capsys.readouterr().err
-  assert 'kinds that are not read (2 .heic, 1 .nef)' in said
-  (tmp_path / 'f').mkdir()
-  (tmp_path / 'f/g.png').write_bytes(b'x')
-  photos.find_all(str(tmp_path / 'f'))
+  # Not the original beside its JPEG.
+  assert found_ids(tmp_path) == ['a.jpg', 'b.HEIC', 'c/d.heic', 'e.nef']
+  with pytest.raises(photos.PhotoError, match='.nef is not read: save it as'):
+    photos.read(str(tmp_path / 'e.nef'), SIZE, 'squash')
   assert capsys.readouterr().err == ''
+  (tmp_path / 'plan.pdf').write_bytes(b'x')
+  assert 'plan.pdf' not in found_ids(tmp_path)
+  assert 'kinds that are not read (1 .pdf)' in capsys.readouterr().err
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+  monkeypatch.delitem(Image.OPEN, 'HEIF', raising=False)
+  picture_files._register_heif.cache_clear()
+  path = tmp_path / 'a.jpg'  # As phones call them at times.
+  path.write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic')
+  with pytest.raises(photos.PhotoError, match='pip install pillow-heif'):
+    photos.read(str(path), SIZE, 'squash')
+  picture_files._register_heif.cache_clear()
+
+
+def test_heic_is_read_with_its_package(tmp_path):
+  pillow_heif = pytest.importorskip('pillow_heif')
+  pillow_heif.register_heif_opener()
+  picture_files._register_heif.cache_clear()
+  path = saved(tmp_path / 'a.heic', halves(64, 64))
+  result = read(path).astype(int)
+  assert abs(result[4, 0] - RED).max() < 20
+  assert abs(result[4, -1] - (0, 0, 255)).max() < 20
+
+
+def test_patterns_and_lists_of_names(tmp_path):
+  for name in ('1.jpg', '2.png', 'x,y.jpg', 'notes.txt', 'sub/3.jpg'):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b'x')
+  at = str(tmp_path)
+  assert found_ids(f'{at}/*') == [
+    f'{at}/1.jpg',
+    f'{at}/2.png',
+    '3.jpg',
+    f'{at}/x,y.jpg',
+  ]
+  assert found_ids(f'{at}/[12].*') == [f'{at}/1.jpg', f'{at}/2.png']
+  # As a command joins what a shell has made of *.jpg.
+  assert found_ids(f'{at}/1.jpg\n{at}/x,y.jpg') == [
+    f'{at}/1.jpg',
+    f'{at}/x,y.jpg',
+  ]
+  with pytest.raises(InputError, match='there is no photo in'):
+    photos.find_all(f'{at}/*.gif')
+
+
+def test_photos_as_people_have_them(tmp_path):
+  picture = halves()
+  path = tmp_path / 'a.png'
+  picture.save(path)
+  expected = read(str(path))
+  array = np.asarray(picture)
+  forms = {
+    'text': (str(path), str(path)),
+    'path': (path, str(path)),
+    'paths': ([path], str(path)),
+    'picture': (picture, '0'),
+    'of a file': (Image.open(path), str(path)),
+    'array': (array, '0'),
+    'arrays': (np.stack([array, array]), '0'),
+  }
+  for form, (given, name) in forms.items():
+    first, *rest = photos.given(given)
+    assert first.id == name, form
+    assert len(rest) == (form == 'arrays')
+    result = photos.read(first.source, SIZE, 'squash')
+    np.testing.assert_array_equal(result, expected, form)
+  several = photos.given([path, array, 'nowhere.jpg'])
+  assert [x.id for x in several] == [str(path), '1', 'nowhere.jpg']
+  *_, lost = photos.read_all([x.source for x in several], SIZE, 'squash')
+  assert isinstance(lost, photos.PhotoError)
+  for wrong in (np.zeros((4, 4, 3)), [np.zeros((4, 4, 9), np.uint8)], []):
+    with pytest.raises(InputError, match='uint8|empty list'):
+      photos.given(wrong)
+
+
+def test_why_photos_cannot_be_read():
+  unreadable = [('a', 'empty'), ('b', 'broken'), ('c', 'empty')]
+  assert photos.reasons(unreadable) == 'a, c (empty); b (broken)'
 
 
 def test_two_folders_with_a_photo_of_one_name(tmp_path):

@@ -79,7 +79,7 @@ def test_given_words_begin_the_caption_and_are_not_counted(capsys):
   assert first['caption'] == 'the dog a dog'
   assert first['perplexity'] == pytest.approx(math.exp(2))
   assert 'nbest' not in first
-  assert 'does not know the of --prefix' in capsys.readouterr().out
+  assert 'does not know the of --prefix' in capsys.readouterr().err
 
 
 def test_an_image_without_a_caption_is_named():

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shlex
 import shutil
@@ -85,7 +86,7 @@ def test_photos_are_small_upright_and_linked(full_page, photos):
   assert '1 photo is broken, for example 004.jpg' in text
 
 
-def browse(path, address, tmp_path):
+def browse(path, address, tmp_path, *options):
   """Load a page in Chromium; return its elements as text, and complaints."""
   result = subprocess.run(
     [
@@ -97,6 +98,7 @@ def browse(path, address, tmp_path):
       f'--user-data-dir={tmp_path}',
       '--virtual-time-budget=2000',
       '--dump-dom',
+      *options,
       path.as_uri() + address,
     ],
     capture_output=True,
@@ -111,12 +113,19 @@ def browse(path, address, tmp_path):
 @pytest.mark.parametrize(
   ('address', 'status', 'first', 'number'),
   [
-    # The worst rank comes first; cards are made as they come into view.
-    ('', '30 images', '029.jpg', 20),
-    ('#q=DOG+run&order=best', '10 of 30 images', '000.jpg', 10),
+    # The median comes first; cards are made as they come into view.
+    ('#sort=rank', '30 images', '015.jpg', 20),
+    ('#sort=rank&order=worst', '30 images', '029.jpg', 20),
+    ('#q=DOG+run&order=best&sort=rank', '10 of 30 images', '000.jpg', 10),
+    ('#sort=data&order=worst', '30 images', '000.jpg', 20),
     ('#q=cafe+12', '1 of 30 images', '012.jpg', 1),
     ('#q=007.jpg', '1 of 30 images', '007.jpg', 1),
-    ('#show=rank&sort=perplexity', '20 of 30 images', '029.jpg', 20),
+    (
+      '#show=rank&sort=perplexity&order=worst',
+      '20 of 30 images',
+      '029.jpg',
+      20,
+    ),
   ],
 )
 def test_the_page_in_a_browser(
@@ -133,6 +142,59 @@ def test_the_page_in_a_browser(
   if first == '007.jpg':
     assert dom.count('&lt;/script&gt;&lt;img src=x') >= 3
     assert '<img src="x"' not in dom
+
+
+# Does what a reader does, and writes what comes of it into the title.
+_READER = """
+const found = {};
+const button = document.querySelector('.photo button');
+found.top = Math.round(
+  button.querySelector('img').getBoundingClientRect().top + scrollY);
+found.wide = document.documentElement.scrollWidth - innerWidth;
+button.focus();
+button.click();
+const dialog = document.querySelector('dialog');
+found.enlarged = dialog.open && dialog.querySelector('img').alt;
+dialog.close();
+found.back = document.activeElement === button;
+const search = document.getElementById('search');
+search.focus();
+search.value = 'dog';
+search.dispatchEvent(
+  new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+found.cleared = search.value === '';
+found.focus = document.activeElement.className;
+const image = document.querySelector('.small img');
+found.fit = getComputedStyle(image).objectFit;
+document.getElementById('end-worst').click();
+found.hash = location.hash;
+document.title = 'found ' + JSON.stringify(found);
+"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+@pytest.mark.parametrize('size', ['390,844', '1280,900'])
+def test_a_reader_sees_photos_first_and_keeps_the_focus(
+  full_page, tmp_path, size
+):
+  # Without its policy the page lets a script of ours in.
+  text = re.sub(r'<meta http-equiv="Content-Sec.*?>', '', full_page.read_text())
+  page = full_page.with_name('read.html')
+  page.write_text(text.replace('</body>', f'<script>{_READER}</script></body>'))
+  dom, complaints = browse(page, '', tmp_path, f'--window-size={size}')
+  assert not complaints
+  found = json.loads(re.search(r'<title>found (.*?)</title>', dom)[1])
+  height = int(size.partition(',')[2])
+  assert 0 < found.pop('top') < height - 200
+  assert found.pop('wide') <= 0
+  assert found.pop('enlarged').startswith('photo 0')
+  assert found == {
+    'back': True,
+    'cleared': True,
+    'focus': 'card',
+    'fit': 'contain',
+    'hash': '#order=worst',
+  }
 
 
 @pytest.mark.parametrize('task', config_lib.TASKS)

@@ -47,17 +47,61 @@ def test_runs_are_compared(tmp_path):
   assert 'm-rnn (one)' in text
 
 
-def test_runs_of_one_name_or_of_other_data_are_told_apart(tmp_path):
-  for name, chance in (('a', 0.1), ('b', 5.0)):
-    folder = tmp_path / name / 'run'
+def write_runs(tmp_path, *results):
+  """Write evaluations, and return their workdirs."""
+  workdirs = []
+  for number, changes in enumerate(results):
+    folder = tmp_path / f'{number}' / 'run'
     folder.mkdir(parents=True)
-    result = {**RESULT, 'chance': {'image_to_text': {'r@1': chance}}}
-    (folder / 'evaluation.json').write_text(json.dumps(result))
-  one, two = (str(tmp_path / name / 'run') for name in 'ab')
+    text = json.dumps({**RESULT, **changes})
+    (folder / 'evaluation.json').write_text(text)
+    workdirs.append(str(folder))
+  return workdirs
+
+
+def by_chance(value):
+  return {'chance': {'image_to_text': {'r@1': value}}}
+
+
+def test_each_pool_has_its_own_chance(tmp_path):
+  """Two runs of one dataset, and one of another."""
+  workdirs = write_runs(
+    tmp_path,
+    {},
+    {'dataset': 'scenes', **by_chance(0.4)},
+    {'perplexity': {'corpus': 18.5}},
+  )
+  text = tables.compare(workdirs)
+  head = text.splitlines()[0]
+  for workdir, dataset in zip(
+    workdirs, ('flickr8k', 'scenes', 'flickr8k'), strict=True
+  ):
+    assert f'm-rnn ({workdir}: {dataset}, test)' in head
+  assert head.endswith('chance (flickr8k, test)  chance (scenes, test)')
+  assert cells(text, 'image to text R@1') == [*['20.0'] * 3, '0.1', '0.4']
+
+
+def test_runs_of_one_name_or_of_other_sentences_are_told_apart(tmp_path):
+  one, two = write_runs(tmp_path, by_chance(0.1), by_chance(5.0))
   text = tables.compare([one, two])
   assert f'm-rnn ({one})' in text and f'm-rnn ({two})' in text
-  # No chance is that of both.
-  assert cells(text, 'image to text R@1') == ['20.0', '20.0']
+  assert f'chance ({one})  chance ({two})' in text
+  assert cells(text, 'image to text R@1') == ['20.0', '20.0', '0.1', '5.0']
+
+
+def test_conventions_are_written_as_people_do():
+  checksum = '0123456789abcdef' * 4
+  convention = {
+    'encoder': {'name': 'a network', 'weights': checksum},
+    'shortlist': None,
+    'first_caption_only': False,
+    'norm_images': 1000,
+  }
+  text = tables.format_evaluation({**RESULT, 'convention': convention})
+  assert text.splitlines()[-1] == (
+    'convention: encoder=a network, 0123456789ab, shortlist=–, '
+    'first_caption_only=no, norm_images=1,000'
+  )
 
 
 def test_seeds_have_mean_and_spread(tmp_path, capsys):

@@ -39,7 +39,7 @@ def in_process(args, monkeypatch, capsys):
   monkeypatch.setattr(main.flags, 'FLAGS', values)
   monkeypatch.setattr(main.sys, 'argv', argv)
   with pytest.raises(SystemExit) as end:
-    cli.run(main.main, main.USAGE, {}, argv, values)
+    cli.run(main.main, '', {}, argv, values)
   return end.value.code, capsys.readouterr().err
 
 
@@ -59,6 +59,9 @@ def assert_one_sentence(code, said, message):
     (['--flagfile=no where.flags'], 'error: the flag file no where.flags'),
     (['--flagfile=nowhere.flags'], 'nowhere.flags'),
     (['--task=rank'], 'wants --photos=DIR'),
+    (['--nbest=many'], '--nbest=many: it wants a whole number (see --help)'),
+    (['--learning_rate=fast'], '--learning_rate=fast: it wants a number'),
+    (['--sample=perhaps'], '--sample=perhaps: it wants true or false'),
     (['--task=score'], 'wants --score_input'),
     (['train'], '"train" is not a flag'),
     (['--task=fly'], 'choose one of'),

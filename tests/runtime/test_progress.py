@@ -70,8 +70,8 @@ def test_a_terminal_sees_one_line_grow(clock, monkeypatch):
   shown = said.rstrip('\n').split('\r')
   assert shown[0] == ''
   assert [line.rstrip() for line in shown[1:]] == [
-    'captions: 20% of 100 images, 0.3/s, 4 min 0 s left',
-    'captions: 60% of 100 images, 0.8/s, 48 s left',
+    '[####................] captions: 20% of 100 images, 0.3/s, 4 min 0 s left',
+    '[############........] captions: 60% of 100 images, 0.8/s, 48 s left',
     'captions: 100 images in 2 min 0 s',
   ]
   # Nothing of a longer line is left.
@@ -89,7 +89,7 @@ def test_items_are_tracked_in_the_same_words(clock, replaced):
   assert [*progress.track(slow(), 5, 'draw', 'pictures')] == [*range(5)]
   said = stderr.getvalue().replace('\r', '\n').split('\n')
   said = [line.rstrip() for line in said if line]
-  assert said[0] == 'draw: 20% of 5 pictures, 0.0/s, 2 min 40 s left'
+  assert said[0].endswith('draw: 20% of 5 pictures, 0.0/s, 2 min 40 s left')
   assert said[-1] == 'draw: 5 pictures in 3 min 20 s'
   assert len(said) == 5
 
@@ -117,6 +117,25 @@ def test_a_share_where_nobody_knows_how_many(clock, monkeypatch):
   assert sys.stderr.getvalue() == (
     'scoring: 60 records, 60%, 1.4/s, 28 s left, 1 bad\n'
   )
+
+
+def test_one_is_not_several(clock, replaced):
+  stderr = replaced()
+  with progress.Progress('captions', 'images') as tell:
+    tell(1, 1)
+  assert stderr.getvalue().endswith('captions: 1 image in 0 s\n')
+
+
+def test_a_share_of_what_nobody_counts(clock, monkeypatch):
+  monkeypatch.setattr(sys, 'stderr', Stderr(False))
+  with progress.Progress('ranking', '') as tell:
+    for done in (0, 250, 1000):
+      tell(done, 1000)
+      clock.now += 40
+  assert sys.stderr.getvalue().splitlines() == [
+    'ranking: 25%, 2 min 0 s left',
+    'ranking: done in 2 min 0 s',
+  ]
 
 
 def test_a_failure_ends_the_line_and_says_nothing_of_an_end(clock, replaced):

@@ -19,9 +19,10 @@ def section(
   evaluation: Mapping[str, Any] | None,
 ) -> str:
   """Return the gallery's frame and its data; the script does the rest."""
-  notes = [page_parts.note(remark) for remark in remarks]
+  # What somebody may do to see more stands above the photos, the rest below.
+  notes, below = [], [page_parts.note(remark) for remark in remarks]
   if not gallery:
-    return page_parts.section('Images', ''.join(notes), 'images')
+    return page_parts.section('Images', ''.join(below), 'images')
   if not gallery.captions and (not evaluation or writes(evaluation)):
     notes.append(
       page_parts.note(
@@ -44,7 +45,7 @@ def section(
       )
     )
   else:
-    notes += [
+    below += [
       page_parts.note(
         f'{len(ids):,} {"photo is" if len(ids) == 1 else "photos are"} '
         f'{what}, for example {ids[0]}.'
@@ -61,5 +62,6 @@ def section(
     + page_parts.paragraph('The gallery needs JavaScript.')
     + '</noscript></div>'
     + page_parts.data_script('gallery-data', gallery.as_json(photos))
+    + ''.join(below)
   )
   return page_parts.section('Images', body, 'images')

@@ -1,7 +1,6 @@
 """The tables of measures, and the conventions behind them."""
 
 from collections.abc import Mapping, Sequence
-import re
 from typing import Any
 
 from mrnn_jax.config import Config
@@ -61,26 +60,11 @@ def section(config: Config, evaluation: Mapping[str, Any] | None) -> str:
       + '</details>'
     )
   conventions = {
-    name.replace('_', ' '): _plain(value)
+    name.replace('_', ' '): tables_lib.plain(value)
     for name, value in evaluation['convention'].items()
   }
   body += '<h3>Conventions in force</h3>' + page_parts.facts(conventions)
   return page_parts.section('Measures', body, 'measures')
-
-
-def _plain(value: Any) -> str:
-  """Return a value of a convention as people write it."""
-  if isinstance(value, Mapping):
-    return ', '.join(_plain(x) for x in value.values() if x not in ('', None))
-  if value is None:
-    return '–'
-  if isinstance(value, bool):
-    return 'yes' if value else 'no'
-  if isinstance(value, int | float):
-    return f'{value:,.12g}'
-  if re.fullmatch(r'[0-9a-f]{64}', str(value)):
-    return str(value)[:12]  # A checksum: its beginning tells it apart.
-  return str(value)
 
 
 def _retrieval(
