@@ -166,7 +166,12 @@ def read(path: str, size: int, resize: str) -> np.ndarray:
   Raises:
     PhotoError: it cannot be read; the message is the reason.
   """
-  image = picture_files.read_rgb(path, size)
+  return decode(picture_files.read_bytes(path), size, resize)
+
+
+def decode(data: bytes, size: int, resize: str) -> np.ndarray:
+  """Do as ``read`` with the bytes of a photo's file."""
+  image = picture_files.decode_rgb(data, size)
   return np.asarray(_resize(image, size, resize))
 
 
