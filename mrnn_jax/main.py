@@ -8,7 +8,7 @@ import jax
 
 from mrnn_jax import tasks
 from mrnn_jax.config import flags as config_flags
-from mrnn_jax.runtime import cli, determinism, processes, progress
+from mrnn_jax.runtime import cli, determinism, files, processes, progress
 
 USAGE = """
 python -m mrnn_jax.main --flagfile=flickr8k.flags [--workdir=W] [--task=TASK]
@@ -23,8 +23,7 @@ python -m mrnn_jax.main --task=caption --photos=DIR
 
 def compilation_cache_dir() -> str:
   """Return where compiled programs are kept between runs."""
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(base, 'mrnn_jax', 'compiled')
+  return os.fspath(files.user_cache() / 'compiled')
 
 
 def main() -> None:

@@ -239,7 +239,7 @@ class Readouts:
 
 
 def _fitting(sizes: Sequence[int], count: int) -> int:
-  """Return the smallest of ascending sizes that holds so many; else the last."""
+  """Yield slices of edges, their number, and their arrays filled up."""
   return next((size for size in sizes if size >= count), sizes[-1])
 
 
@@ -258,7 +258,7 @@ def _tiles(sizes: Sequence[int], vectors: np.ndarray):
 
 
 def _edges(*arrays: np.ndarray):
-  """Yield slices of edges, their number, and arrays of ``_EDGES`` rows."""
+  """Yield slices of edges, their number, and their arrays filled up."""
   for first in range(0, len(arrays[0]), _EDGES):
     edges = slice(first, min(first + _EDGES, len(arrays[0])))
     filled = [parallel.pad_rows(np.asarray(x[edges]), _EDGES) for x in arrays]

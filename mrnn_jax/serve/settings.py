@@ -84,11 +84,10 @@ class Settings:
     """Where the index is: as named, or in the user's cache."""
     if self.index:
       return pathlib.Path(self.index).expanduser().absolute()
-    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     real = os.path.realpath(self.folder)
     name = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
     folder = f'{os.path.basename(real)[:40]}-{name}'
-    return pathlib.Path(base) / 'mrnn_jax' / 'photos' / folder
+    return pathlib.Path(files.user_cache()) / 'photos' / folder
 
   @property
   def is_local(self) -> bool:

@@ -30,6 +30,7 @@ export class Grid {
     this.shown = 0;
     this.complete = true;  // Nothing more until the first ones are there.
     this.problem();
+    $('hint').hidden = sentences.length > 0;
     $('title').textContent =
       sentences.length ? sentences.join(' · ') : 'Your photos';
     document.title = sentences.length ?
@@ -97,7 +98,7 @@ export class Grid {
     const ratio = Math.min(2.4, Math.max(0.6, photo.width / photo.height));
     const item = element('li', {className: 'item'}, button);
     // Rows of one height, whatever shapes the photos have.
-    item.style.flex = `${ratio} 1 ${ratio * 12.5}rem`;
+    item.style.setProperty('--ratio', ratio);
     frame.style.aspectRatio = String(ratio);
     $('grid').append(item);
   }

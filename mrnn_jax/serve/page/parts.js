@@ -43,8 +43,7 @@ export function card(photo, onOpen) {
     frame.append(element('span', {
       className: photo.gain > 0 ? 'gain' : 'gain low',
       title: 'So many times as likely as for any photo',
-    }, times(photo.gain),
-    element('span', {className: 'hidden'}, ' as likely as by chance')));
+    }, `${times(photo.gain)} chance`));
   }
   const text = photo.caption || 'no caption';
   const button = element(

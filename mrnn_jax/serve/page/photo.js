@@ -160,7 +160,7 @@ export class PhotoView {
       className: `word p${level}${i < this.given ? ' given' : ''}` +
         (word.word ? '' : ' last'),
       ariaLabel: `${shown}, ${percent(word.probability)}`,
-    }, word.word || '■');
+    }, word.word || '.');
     button.setAttribute('aria-haspopup', 'dialog');
     button.setAttribute('aria-expanded', 'false');
     button.addEventListener('click', () => this.showOthers(caption, i, button));
