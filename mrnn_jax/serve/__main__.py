@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import os
 import socket
 import sys
 import threading
+
+from absl import flags
 
 from mrnn_jax.runtime import cli, files, workdir_lock
 from mrnn_jax.runtime.errors import InputError
@@ -32,6 +35,8 @@ def serve(settings: Settings) -> None:
       f'the service needs {error.name}, which is not installed: pip install -r '
       'requirements-serve.txt.'
     ) from error
+  if not settings.folder.is_dir():
+    raise InputError(f'--photos={settings.photos} is not a folder.')
   token = settings_lib.secret(settings.token)
   with contextlib.ExitStack() as stack:
     # Before all that takes time: a port in use is told at once.
@@ -103,17 +108,69 @@ def _listen(settings: Settings) -> socket.socket:
   return listener
 
 
+def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
+  """Define the flags of the service; return heading -> names, for help."""
+  default = {f.name: f.default for f in dataclasses.fields(Settings)}
+
+  def text(name: str, meaning: str):
+    flags.DEFINE_string(name, default[name], meaning, flag_values=values)
+
+  def number(name: str, meaning: str):
+    flags.DEFINE_integer(name, default[name], meaning, flag_values=values)
+
+  text('photos', 'The folder of photos, with all below it.')
+  text('workdir', 'Take the best model of this workdir.')
+  text('model_file', 'Take the model of a file that --task=export wrote.')
+  text(
+    'encoder_weights',
+    "The encoder's weights file, where no pip package brings it.",
+  )
+  number(
+    'beam_size',
+    'Hypotheses of a search, so many captions at most; 0: as was '
+    'chosen with the model.',
+  )
+  text(
+    'index',
+    'Folder for features, thumbnails and captions of the photos; by default '
+    "one in the user's cache.",
+  )
+  number(
+    'rescan', 'Seconds from one look at the folder to the next; 0: look once.'
+  )
+  text('host', 'Address to listen at; 0.0.0.0 for all of this machine.')
+  number('port', 'Port to listen at; 0 for any that is free.')
+  text(
+    'token',
+    'What others must show: a text, or @FILE. The page asks for it, programs '
+    'send "Authorization: Bearer TOKEN".',
+  )
+  text(
+    'cors',
+    'Origins whose pages may call the service, with commas between them.',
+  )
+  number('max_photos', 'Photos of one request, at most.')
+  number('max_upload_mb', 'Megabytes of one photo that is sent, at most.')
+  number('max_waiting', 'Requests that may wait for each kind of work.')
+  number('timeout', 'Seconds that a request may take.')
+  return {
+    'Photos': ['photos', 'index', 'rescan'],
+    'Model': ['workdir', 'model_file', 'encoder_weights', 'beam_size'],
+    'Service': ['host', 'port', 'token', 'cors'],
+    'Limits': ['max_photos', 'max_upload_mb', 'max_waiting', 'timeout'],
+  }
+
+
 def run(argv: Sequence[str] | None = None) -> None:
   """Parse the flags and serve, or print what the flags are; then exit."""
 
   def work(**values) -> None:
-    settings = Settings(**{**values, 'cors': tuple(values['cors'])})
     try:
-      serve(settings)
+      serve(Settings(**values))
     except KeyboardInterrupt:  # Before there was anything to finish.
       print('stopped before it began.')
 
-  cli.run_with_flags(work, settings_lib.define_flags, USAGE, argv)
+  cli.run_with_flags(work, define_flags, USAGE, argv)
 
 
 if __name__ == '__main__':

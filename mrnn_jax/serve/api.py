@@ -1,31 +1,20 @@
 """The HTTP API, ``/v1``: requests in, answers out."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
-import json
 import math
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.datastructures import FormData
 import numpy as np
-from pydantic import BaseModel
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.responses import Response
 
 from mrnn_jax.runtime.errors import printable
-from mrnn_jax.serve import schemas
+from mrnn_jax.serve import reading, schemas
 from mrnn_jax.serve.problems import ProblemError
 from mrnn_jax.serve.service import Image, Service
 from mrnn_jax.serve.writer import NUM_SAMPLES, Job
 from mrnn_jax.serve.writer import Caption as Written
 
-T = TypeVar('T')
-In = TypeVar('In', bound=BaseModel)
-
-_FIELD_BYTES = 1 << 20
 _PROBLEM = {'description': 'What is wrong, in a sentence (problem+json).'}
 _PROBLEMS = dict.fromkeys((404, 413, 415, 422, 503, 504), _PROBLEM)
 
@@ -38,41 +27,47 @@ def router(service: Service) -> APIRouter:
     '/captions',
     response_model=schemas.CaptionsOut,
     response_model_exclude_none=True,
-    openapi_extra=_body(schemas.CaptionsIn),
+    openapi_extra=reading.described(schemas.CaptionsIn),
   )
   async def captions(request: Request) -> Any:
     """Describe photos, sent as files ("photo"), indexed, or as features."""
-    files, asked = await _read(request, service, schemas.CaptionsIn)
+    files, asked = await reading.read(
+      request, service.settings, schemas.CaptionsIn
+    )
 
     async def work() -> schemas.CaptionsOut:
       images = await service.images(files, asked.photos, asked.features)
       return await _captions(service, images, asked)
 
-    return await _while_connected(request, work())
+    return await reading.while_connected(request, work())
 
   @routes.post(
     '/rankings',
     response_model=schemas.RankingsOut,
-    openapi_extra=_body(schemas.RankingsIn),
+    openapi_extra=reading.described(schemas.RankingsIn),
   )
   async def rankings(request: Request) -> Any:
     """Rank sentences for photos by P(w|I)/P(w), photos for them by P(w|I)."""
-    files, asked = await _read(request, service, schemas.RankingsIn)
+    files, asked = await reading.read(
+      request, service.settings, schemas.RankingsIn
+    )
 
     async def work() -> schemas.RankingsOut:
       images = await service.images(files, asked.photos, asked.features)
       return await _rankings(service, images, asked.sentences)
 
-    return await _while_connected(request, work())
+    return await reading.while_connected(request, work())
 
   @routes.post(
     '/neighbors',
     response_model=schemas.NeighborsOut,
-    openapi_extra=_body(schemas.NeighborsIn),
+    openapi_extra=reading.described(schemas.NeighborsIn),
   )
   async def neighbors(request: Request) -> Any:
     """Find the indexed photos that look most like one."""
-    files, asked = await _read(request, service, schemas.NeighborsIn)
+    files, asked = await reading.read(
+      request, service.settings, schemas.NeighborsIn
+    )
 
     async def work() -> schemas.NeighborsOut:
       images = await service.images(files, asked.photos, asked.features)
@@ -92,7 +87,7 @@ def router(service: Service) -> APIRouter:
         ]
       )
 
-    return await _while_connected(request, work())
+    return await reading.while_connected(request, work())
 
   @routes.get('/search', response_model=schemas.SearchOut)
   async def search(
@@ -136,7 +131,7 @@ def router(service: Service) -> APIRouter:
         seconds=round(seconds, 4),
       )
 
-    return await _while_connected(request, work())
+    return await reading.while_connected(request, work())
 
   @routes.get('/photos', response_model=schemas.PhotosOut)
   def photos(
@@ -332,73 +327,6 @@ def _perplexity(log_prob: float, num_targets: int) -> float:
   return math.exp(min(-log_prob / max(num_targets, 1), 700))
 
 
-async def _read(
-  request: Request, service: Service, kind: type[In]
-) -> tuple[list[tuple[str, bytes]], In]:
-  """Return the files of a request, and what else it says.
-
-  Raises:
-    ProblemError: it is neither a form nor JSON, or not as it should be.
-    ValidationError: its values cannot be.
-  """
-  content = request.headers.get('content-type', '').partition(';')[0].strip()
-  if content == 'application/json':
-    try:
-      body = await request.body()
-      return [], kind.model_validate(json.loads(body, parse_constant=_none))
-    except (ValueError, RecursionError) as error:
-      if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        raise ProblemError(422, 'the body is no JSON.') from error
-      if isinstance(error, RecursionError):
-        raise ProblemError(422, 'the JSON is nested too deeply.') from error
-      raise
-  if content != 'multipart/form-data':
-    raise ProblemError(
-      415, 'send a form (multipart/form-data) with "photo", or JSON.'
-    )
-  try:
-    async with request.form(
-      max_files=service.settings.max_photos,
-      max_fields=schemas.MAX_SENTENCES + 20,
-      max_part_size=_FIELD_BYTES,
-    ) as form:
-      return await _of_form(form, kind)
-  except (MultiPartException, HTTPException) as error:
-    detail = getattr(error, 'detail', None) or error.message
-    status = 413 if 'Too many' in detail or 'exceeded' in detail else 422
-    raise ProblemError(
-      status, f'the form cannot be read: {detail.rstrip(".")}.'
-    ) from error
-
-
-async def _of_form(
-  form: FormData, kind: type[In]
-) -> tuple[list[tuple[str, bytes]], In]:
-  files, values = [], {}
-  for key, value in form.multi_items():
-    if isinstance(value, UploadFile):
-      if key != 'photo':
-        raise ProblemError(422, f'a file is called {key[:60]!r}, not "photo".')
-      # For answers alone: a name never becomes a path.
-      name = (
-        printable((value.filename or '')[-200:]) or f'photo {len(files) + 1}'
-      )
-      files.append((name, await value.read()))
-    elif key in ('sentences', 'photos'):
-      values.setdefault(key, []).append(value)
-    elif key == 'features':
-      raise ProblemError(422, 'features are sent as JSON, not in a form.')
-    elif key in values:
-      raise ProblemError(422, f'{key[:60]!r} is given twice.')
-    else:
-      values[key] = value
-  return files, kind.model_validate(values)
-
-
-def _none(name: str) -> None:
-  raise ProblemError(422, f'{name} is no number of JSON.')
-
-
 async def _picture(
   request: Request, tag: str, data: Awaitable[bytes]
 ) -> Response:
@@ -407,45 +335,3 @@ async def _picture(
     data.close()
     return Response(status_code=304, headers=headers)
   return Response(await data, headers=headers, media_type='image/jpeg')
-
-
-async def _while_connected(
-  request: Request, work: Awaitable[T]
-) -> T | Response:
-  """Do work as long as somebody waits for it."""
-
-  async def left() -> None:
-    while (await request.receive())['type'] != 'http.disconnect':
-      pass
-
-  task, watch = asyncio.ensure_future(work), asyncio.ensure_future(left())
-  try:
-    await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
-      return Response(status_code=499)  # Nobody reads it.
-    return task.result()
-  finally:
-    for x in (task, watch):
-      x.cancel()
-
-
-def _body(kind: type[BaseModel]) -> dict[str, Any]:
-  """Describe a body that is a form or JSON."""
-  schema = kind.model_json_schema(ref_template='#/components/schemas/{model}')
-  schema.pop('$defs', None)
-  fields = {k: v for k, v in schema['properties'].items() if k != 'features'}
-  photo = {
-    'type': 'array',
-    'items': {'type': 'string', 'format': 'binary'},
-    'description': 'Photos as files.',
-  }
-  form = {**schema, 'properties': {'photo': photo, **fields}}
-  return {
-    'requestBody': {
-      'required': True,
-      'content': {
-        'multipart/form-data': {'schema': form},
-        'application/json': {'schema': schema},
-      },
-    }
-  }

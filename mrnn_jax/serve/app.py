@@ -35,17 +35,17 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     Middleware(
       security.Guard,
       token=secret(settings.token),
-      cors=settings.cors,
+      cors=settings.origins,
       hosts=hosts,
       login=str(PAGE / 'login.html'),
     ),
     Middleware(security.LimitBody, max_bytes=body),
   ]
-  if settings.cors:
+  if settings.origins:
     middleware.append(
       Middleware(
         CORSMiddleware,
-        allow_origins=list(settings.cors),
+        allow_origins=list(settings.origins),
         allow_methods=['GET', 'POST'],
         allow_headers=['Authorization', 'Content-Type'],
         expose_headers=['Retry-After'],

@@ -93,8 +93,8 @@ class Indexer(threading.Thread):
     self.pool = Pool(engine.vector_size)
     self.state = State()
     # What is known and has its caption; others are looked at anew.
-    known = [x for x in catalog.photos() if x.caption is not None]
-    self._publish(known)
+    self._known = {x.name: x for x in catalog.photos()}
+    self._publish([x for x in self._known.values() if x.caption is not None])
 
   def look_again(self) -> None:
     """Look at the folder now."""
@@ -124,21 +124,21 @@ class Indexer(threading.Thread):
       raise FileNotFoundError(f'{self._folder.path} is not there')
     if self.state.phase != 'ready':
       self._tell(phase='looking')
-    known = {x.name: x for x in self._catalog.photos()}
-    changes = self._folder.changes(known.values())
-    if changes.gone:
-      self._catalog.remove(changes.gone)
-      self.pool.remove(changes.gone)
+    changes = self._folder.changes(self._known.values())
+    self.pool.remove(changes.gone)
     new = {file.name: file for file in changes.new}
-    for x in known.values():  # Whose captions another model wrote.
+    for x in self._known.values():  # Whose captions another model wrote.
       same = x.name not in new and x.name not in changes.gone
       if same and not x.reason and x.caption is None:
         new[x.name] = File(x.name, x.size, x.mtime_ns)
     self._tell(total=changes.total, todo=len(new))
-    self._tell_unreadable()
     if new:
       self._index(sorted(new.values(), key=lambda file: file.name))
-      self._tell_unreadable()
+    if changes.gone:  # After those that only have another name by now.
+      self._catalog.remove(changes.gone)
+      for name in changes.gone:
+        del self._known[name]
+    self._tell_unreadable()
     self.pool = self.pool.renewed()
     if not self._ends.is_set():
       self._tell(phase='ready', todo=0, seconds_left=None, error='')
@@ -208,9 +208,10 @@ class Indexer(threading.Thread):
         features[places[id(x)]] = 0
     vectors = self._engine.readouts.image_vectors(features)
     captions = self._captions(read, vectors)
-    known = [self._known(x, captions.get(id(x))) for x in read]
+    known = [_known(x, captions.get(id(x))) for x in read]
     thumbnails = {x.sha256: x.pixels.thumbnail for x in read if x.pixels}
     placed = self._catalog.add(known, features, thumbnails)
+    self._known.update({x.name: x for x in placed})
     gone = [x.name for x in placed if x.reason]
     self.pool.remove(gone)
     self._publish(placed)
@@ -230,25 +231,6 @@ class Indexer(threading.Thread):
       found[key] = text, captions[0].log_prob if captions else 0.0
     return found
 
-  def _known(self, x: _Read, caption: tuple[str, float] | None) -> Known:
-    file = x.file
-    if not x.pixels:
-      return Known(
-        file.name, file.size, file.mtime_ns, x.sha256, printable(x.reason)
-      )
-    return Known(
-      file.name,
-      file.size,
-      file.mtime_ns,
-      x.sha256,
-      row=x.same.row if x.same else None,
-      checksum=x.same.checksum if x.same else None,
-      width=x.pixels.width,
-      height=x.pixels.height,
-      caption=caption[0],
-      log_prob=caption[1],
-    )
-
   def _publish(self, photos: Sequence[Known]) -> None:
     """Let photos of the catalogue be found."""
     photos = [x for x in photos if not x.reason]
@@ -265,8 +247,28 @@ class Indexer(threading.Thread):
       self.pool.add(entries, vectors)
 
   def _tell_unreadable(self) -> None:
-    bad = [(x.name, x.reason) for x in self._catalog.photos() if x.reason]
+    bad = sorted((x.name, x.reason) for x in self._known.values() if x.reason)
     self._tell(unreadable=tuple(bad[:_NAMED]), num_unreadable=len(bad))
 
   def _tell(self, **changes) -> None:
     self.state = dataclasses.replace(self.state, **changes)
+
+
+def _known(x: _Read, caption: tuple[str, float] | None) -> Known:
+  file = x.file
+  if not x.pixels:
+    return Known(
+      file.name, file.size, file.mtime_ns, x.sha256, printable(x.reason)
+    )
+  return Known(
+    file.name,
+    file.size,
+    file.mtime_ns,
+    x.sha256,
+    row=x.same.row if x.same else None,
+    checksum=x.same.checksum if x.same else None,
+    width=x.pixels.width,
+    height=x.pixels.height,
+    caption=caption[0],
+    log_prob=caption[1],
+  )

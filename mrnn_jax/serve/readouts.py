@@ -239,7 +239,7 @@ class Readouts:
 
 
 def _fitting(sizes: Sequence[int], count: int) -> int:
-  """Yield slices of edges, their number, and their arrays filled up."""
+  """Return the smallest of the sizes that holds so many; else the last."""
   return next((size for size in sizes if size >= count), sizes[-1])
 
 

@@ -144,10 +144,11 @@ class Service:
     for name, entry in zip(names, entries, strict=True):
       feature = np.array(self.catalog.features()[entry.row])
       found.append((name, feature))
-    given = [
-      (f'features {i}', np.asarray(x, np.float32))
-      for i, x in enumerate(features, 1)
-    ]
+    with np.errstate(over='ignore'):  # Infinity is refused below.
+      given = [
+        (f'features {i}', np.asarray(x, np.float32))
+        for i, x in enumerate(features, 1)
+      ]
     for name, feature in given:
       try:
         self.engine.model.check_features(feature[None])
@@ -159,8 +160,9 @@ class Service:
     encoded = await self._do(self._encoding, squares)
     sent = [(name, x) for (name, _), x in zip(files, encoded, strict=True)]
     everything = [*sent, *found, *given]
-    vectors = self.engine.readouts.image_vectors(
-      np.stack([feature for _, feature in everything])
+    vectors = await asyncio.to_thread(
+      self.engine.readouts.image_vectors,
+      np.stack([feature for _, feature in everything]),
     )
     return [
       Image(name, feature, vector)
@@ -206,13 +208,10 @@ class Service:
     places = np.flatnonzero(view.alive)
     entries = [view.entries[i] for i in places]
     rows = np.asarray([x.row for x in entries], np.int64)
-    best, distances = await asyncio.to_thread(
-      self.engine.nearest,
-      self.catalog.features(),
-      rows,
-      image.feature,
+    features = self.catalog.features()
+    best, distances = await self._in_thread(
       # One that is indexed finds itself.
-      limit + 1,
+      lambda: self.engine.nearest(features, rows, image.feature, limit + 1)
     )
     found = [
       (entries[i], float(x)) for i, x in zip(best, distances, strict=True)
@@ -267,12 +266,10 @@ class Service:
       raise ProblemError(415, f'{name} cannot be read: {error}.') from error
 
   async def _in_thread(self, work: Any) -> Any:
-    """Do work that needs much memory, a few at a time."""
+    """Do work that reads much, a few at a time."""
     most = self.settings.max_waiting + self.settings.max_photos
     if self._decoding >= most:
-      raise ProblemError(
-        503, 'too many photos wait to be read.', {'Retry-After': '2'}
-      )
+      raise ProblemError(503, 'too many requests wait.', {'Retry-After': '2'})
     self._decoding += 1
     try:
       async with asyncio.timeout(self.settings.timeout):

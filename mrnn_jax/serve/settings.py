@@ -7,8 +7,6 @@ import ipaddress
 import os
 import pathlib
 
-from absl import flags
-
 import mrnn_jax
 from mrnn_jax.runtime import files
 from mrnn_jax.runtime.errors import InputError
@@ -25,7 +23,7 @@ _SMALLEST = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What the flags say, see ``define_flags``."""
+  """What the flags say, see ``__main__``."""
 
   photos: str = ''
   workdir: str = ''
@@ -37,7 +35,7 @@ class Settings:
   host: str = '127.0.0.1'
   port: int = 8000
   token: str = ''
-  cors: Sequence[str] = ()
+  cors: str = ''
   max_photos: int = 16
   max_upload_mb: int = 20
   max_waiting: int = 64
@@ -46,8 +44,6 @@ class Settings:
   def __post_init__(self):
     if not self.photos:
       raise InputError('say which photos to serve: --photos=DIR.')
-    if not pathlib.Path(self.photos).expanduser().is_dir():
-      raise InputError(f'--photos={self.photos} is not a folder.')
     if self.workdir and self.model_file:
       raise InputError('give --workdir or --model_file, not both.')
     if files.is_remote(self.index):
@@ -62,12 +58,17 @@ class Settings:
         )
     if not 0 <= self.port < 65536:
       raise InputError(f'--port={self.port}: choose one of 0 to 65535.')
-    for origin in self.cors:
+    for origin in self.origins:
       if not origin.startswith(('http://', 'https://')) or origin.endswith('/'):
         raise InputError(
           f'--cors={origin}: give origins as browsers name them, for example '
           'https://example.org.'
         )
+
+  @property
+  def origins(self) -> Sequence[str]:
+    """The origins whose pages may call the service."""
+    return tuple(filter(None, map(str.strip, self.cors.split(','))))
 
   @property
   def folder(self) -> pathlib.Path:
@@ -121,58 +122,3 @@ def secret(text: str) -> str:
       'guesses it.'
     )
   return text
-
-
-def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
-  """Define the flags of the service; return heading -> names, for help."""
-  default = {f.name: f.default for f in dataclasses.fields(Settings)}
-
-  def text(name: str, meaning: str):
-    flags.DEFINE_string(name, default[name], meaning, flag_values=values)
-
-  def number(name: str, meaning: str):
-    flags.DEFINE_integer(name, default[name], meaning, flag_values=values)
-
-  text('photos', 'The folder of photos, with all below it.')
-  text('workdir', 'Take the best model of this workdir.')
-  text('model_file', 'Take the model of a file that --task=export wrote.')
-  text(
-    'encoder_weights',
-    "The encoder's weights file, where no pip package brings it.",
-  )
-  number(
-    'beam_size',
-    'Hypotheses of a search, so many captions at most; 0: as was '
-    'chosen with the model.',
-  )
-  text(
-    'index',
-    'Folder for features, thumbnails and captions of the photos; by default '
-    "one in the user's cache.",
-  )
-  number(
-    'rescan', 'Seconds from one look at the folder to the next; 0: look once.'
-  )
-  text('host', 'Address to listen at; 0.0.0.0 for all of this machine.')
-  number('port', 'Port to listen at; 0 for any that is free.')
-  text(
-    'token',
-    'What others must show: a text, or @FILE. The page asks for it, programs '
-    'send "Authorization: Bearer TOKEN".',
-  )
-  flags.DEFINE_list(
-    'cors',
-    [],
-    'Origins whose pages may call the service, with commas between them.',
-    flag_values=values,
-  )
-  number('max_photos', 'Photos of one request, at most.')
-  number('max_upload_mb', 'Megabytes of one photo that is sent, at most.')
-  number('max_waiting', 'Requests that may wait for each kind of work.')
-  number('timeout', 'Seconds that a request may take.')
-  return {
-    'Photos': ['photos', 'index', 'rescan'],
-    'Model': ['workdir', 'model_file', 'encoder_weights', 'beam_size'],
-    'Service': ['host', 'port', 'token', 'cors'],
-    'Limits': ['max_photos', 'max_upload_mb', 'max_waiting', 'timeout'],
-  }

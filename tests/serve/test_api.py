@@ -423,7 +423,7 @@ def test_a_token_keeps_others_out(make_service):
 
 
 def test_pages_of_elsewhere_may_not_call(make_service):
-  client = Client(make_service(cors=('https://example.org',)))
+  client = Client(make_service(cors='https://example.org'))
   problem(
     client.get('/v1/photos', headers={'Host': 'evil.example'}), 421, 'evil'
   )
