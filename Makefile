@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 
-.PHONY: demo test test-all test-tools lint pretrained
+.PHONY: demo test test-all test-tools docs lint pretrained
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,11 @@ test-all: test-tools
 	@command -v chromium || command -v chromium-browser || \
 	  echo "No Chromium: pages are not tried in a browser (apt-get install chromium)."
 	$(PY) -m pytest -n 2
+
+# The site, into build/site.
+docs: $(VENV)/installed
+	$(PY) -m pip install -q mkdocs-material "mkdocstrings[python]"
+	$(PY) -m mkdocs build
 
 lint: $(VENV)/tests-installed
 	$(PY) -m ruff check .
