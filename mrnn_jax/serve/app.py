@@ -14,7 +14,7 @@ from mrnn_jax.serve.service import Service
 from mrnn_jax.serve.settings import Settings, secret
 
 PAGE = pathlib.Path(__file__).parent / 'page'
-# Beside the photos of a request: its other fields.
+# Of a request, beside its photos.
 _OTHER_BYTES = 8 << 20
 
 
@@ -39,7 +39,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
       hosts=hosts,
       login=str(PAGE / 'login.html'),
     ),
-    Middleware(security.LimitBody, max_bytes=body),
+    Middleware(security.LimitBody, form_bytes=body, other_bytes=_OTHER_BYTES),
   ]
   if settings.origins:
     middleware.append(

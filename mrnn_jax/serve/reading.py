@@ -25,7 +25,7 @@ _FIELD_BYTES = 1 << 20
 
 async def read(
   request: Request, settings: Settings, kind: type[In]
-) -> tuple[list[tuple[str, bytes]], In]:
+) -> tuple[list[tuple[str, UploadFile]], In]:
   """Return the files of a request, and what else it says.
 
   Raises:
@@ -48,18 +48,18 @@ async def read(
       415, 'send a form (multipart/form-data) with "photo", or JSON.'
     )
   try:
-    async with request.form(
+    form = await request.form(
       max_files=settings.max_photos,
       max_fields=schemas.MAX_SENTENCES + 20,
       max_part_size=_FIELD_BYTES,
-    ) as form:
-      return await _of_form(form, kind)
+    )
   except (MultiPartException, HTTPException) as error:
     detail = getattr(error, 'detail', None) or error.message
     status = 413 if 'Too many' in detail or 'exceeded' in detail else 422
     raise ProblemError(
       status, f'the form cannot be read: {detail.rstrip(".")}.'
     ) from error
+  return _of_form(form, kind)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:
@@ -78,6 +78,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:
   finally:
     for x in (task, watch):
       x.cancel()
+    await request.close()  # The files of its form.
 
 
 def described(kind: type[BaseModel]) -> dict[str, Any]:
@@ -102,9 +103,9 @@ def described(kind: type[BaseModel]) -> dict[str, Any]:
   }
 
 
-async def _of_form(
+def _of_form(
   form: FormData, kind: type[In]
-) -> tuple[list[tuple[str, bytes]], In]:
+) -> tuple[list[tuple[str, UploadFile]], In]:
   files, values = [], {}
   for key, value in form.multi_items():
     if isinstance(value, UploadFile):
@@ -114,7 +115,7 @@ async def _of_form(
       name = (
         printable((value.filename or '')[-200:]) or f'photo {len(files) + 1}'
       )
-      files.append((name, await value.read()))
+      files.append((name, value))
     elif key in ('sentences', 'photos'):
       values.setdefault(key, []).append(value)
     elif key == 'features':

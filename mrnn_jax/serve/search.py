@@ -11,6 +11,7 @@ Letters: Q edges (a prefix and the word after it), n photos, K training images.
 
 from collections.abc import Sequence
 import dataclasses
+import threading
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Found:
 
 
 class Searcher:
-  """Searches photos, and ranks sentences for some."""
+  """Searches photos, and ranks sentences for some; one caller at a time."""
 
   def __init__(self, readouts: Readouts):
     """Begin with nothing computed."""
@@ -60,6 +61,7 @@ class Searcher:
     self._contexts: dict[tuple[int, ...], np.ndarray] = {}
     self._subsets: dict[tuple[int, ...], np.ndarray] = {}
     self._norms: dict[Edge, np.ndarray] = {}
+    self._lock = threading.Lock()
 
   def search(
     self, pool: Pool, queries: Sequence[tuple[Sequence[Sequence[int]], int]]
@@ -72,12 +74,16 @@ class Searcher:
         photos are wanted, of each.
     """
     sentences = [s for query, _ in queries for s in query]
-    self._prepare(sentences)
-    view = pool.view()
-    bounds = None
-    if view.alive.sum() > _FEW:
-      bounds = self._bounds(pool, view, list(dict.fromkeys(_edges(sentences))))
-    return [self._best(view, query, limit, bounds) for query, limit in queries]
+    with self._lock:
+      self._prepare(sentences)
+      view = pool.view()
+      edges = list(dict.fromkeys(_edges(sentences)))
+      bounds = None
+      if view.alive.sum() > _FEW:
+        bounds = self._bounds(pool, view, edges)
+      return [
+        self._best(view, query, limit, bounds) for query, limit in queries
+      ]
 
   def log_probs(
     self, sentences: Sequence[Sequence[int]], vectors: np.ndarray
@@ -91,12 +97,13 @@ class Searcher:
     Returns:
       [S, n], and [S], the mean over training images, or None without these.
     """
-    self._prepare(sentences)
-    values = self._exact(list(dict.fromkeys(_edges(sentences))), vectors)
-    scores = np.stack(
-      [sum(values[edge] for edge in _edges([s])) for s in sentences]
-    )
-    return scores, self._log_chances(sentences)
+    with self._lock:
+      self._prepare(sentences)
+      values = self._exact(list(dict.fromkeys(_edges(sentences))), vectors)
+      scores = np.stack(
+        [sum(values[edge] for edge in _edges([s])) for s in sentences]
+      )
+      return scores, self._log_chances(sentences)
 
   def _prepare(self, sentences: Sequence[Sequence[int]]) -> None:
     """Run the language path, and what the training images give."""

@@ -108,21 +108,25 @@ class Guard:
 class LimitBody:
   """Ends requests whose body is larger than it may be, as soon as it shows."""
 
-  def __init__(self, app: ASGIApp, max_bytes: int):
-    """Limit the bodies of requests to an app."""
-    self._app, self._max_bytes = app, max_bytes
+  def __init__(self, app: ASGIApp, form_bytes: int, other_bytes: int):
+    """Limit the bodies of requests to an app: forms, and all else."""
+    self._app = app
+    self._form_bytes, self._other_bytes = form_bytes, other_bytes
 
   async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
     """Hand a request on, counting what comes."""
     if scope['type'] != 'http':
       await self._app(scope, receive, send)
       return
+    # Files of forms wait on disk, all else in memory.
+    kind = Headers(scope=scope).get('content-type', '')
+    is_form = kind.startswith('multipart/form-data')
+    max_bytes = self._form_bytes if is_form else self._other_bytes
     too_large = problems.ProblemError(
-      413,
-      f'more than {self._max_bytes >> 20} MB were sent: send less at a time.',
+      413, f'more than {max_bytes >> 20} MB were sent: send less at a time.'
     )
     length = Headers(scope=scope).get('content-length', '0')
-    if length.isdecimal() and int(length) > self._max_bytes:
+    if length.isdecimal() and int(length) > max_bytes:
       answer = problems.response(413, too_large.detail, {'Connection': 'close'})
       await answer(scope, receive, send)
       return
@@ -132,7 +136,7 @@ class LimitBody:
       nonlocal count
       message = await receive()
       count += len(message.get('body', b''))
-      if count > self._max_bytes:
+      if count > max_bytes:
         raise too_large
       return message
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import numpy as np
+from starlette.datastructures import UploadFile
 
 from mrnn_jax.runtime import picture_files
 from mrnn_jax.runtime.errors import InputError, printable
@@ -122,7 +123,7 @@ class Service:
 
   async def images(
     self,
-    files: Sequence[tuple[str, bytes]],
+    files: Sequence[tuple[str, UploadFile]],
     names: Sequence[str],
     features: Sequence[Sequence[float]],
   ) -> list[Image]:
@@ -155,7 +156,7 @@ class Service:
       except InputError as error:
         raise ProblemError(422, f'{name}: {error}') from error
     squares = await asyncio.gather(
-      *(self._decode(name, data) for name, data in files)
+      *(self._decode(name, file) for name, file in files)
     )
     encoded = await self._do(self._encoding, squares)
     sent = [(name, x) for (name, _), x in zip(files, encoded, strict=True)]
@@ -256,12 +257,13 @@ class Service:
         404, f'{name} cannot be read any more: {error}.'
       ) from error
 
-  async def _decode(self, name: str, data: bytes) -> np.ndarray:
+  async def _decode(self, name: str, file: UploadFile) -> np.ndarray:
     most = self.settings.max_upload_mb
-    if len(data) > most << 20:
+    if (file.size or 0) > most << 20:
       raise ProblemError(413, f'{name} has more than {most} MB.')
     try:
-      return await self._in_thread(lambda: self.engine.square(data))
+      # Read where few are read at a time.
+      return await self._in_thread(lambda: self.engine.square(file.file.read()))
     except picture_files.PictureError as error:
       raise ProblemError(415, f'{name} cannot be read: {error}.') from error
 

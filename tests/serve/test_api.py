@@ -240,7 +240,9 @@ def test_too_much_is_refused(make_service, photos):
   problem(client.post('/v1/captions', json=body), 413, '3 photos.*2')
   large = b'x' * (11 << 20)
   answer = client.post('/v1/captions', content=large)
-  problem(answer, 413, 'more than 10 MB')
+  problem(answer, 413, 'more than 8 MB')
+  files = [('photo', ('a', large))]
+  problem(client.post('/v1/captions', files=files), 413, 'more than 10 MB')
 
   async def pieces():
     for _ in range(12):
@@ -251,7 +253,7 @@ def test_too_much_is_refused(make_service, photos):
     content=pieces(),
     headers={'content-type': 'application/json'},
   )
-  problem(answer, 413, 'more than 10 MB')
+  problem(answer, 413, 'more than 8 MB')
 
 
 _CAPTIONS, _JSON = '/v1/captions', {'content-type': 'application/json'}
