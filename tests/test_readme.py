@@ -13,12 +13,14 @@ from data_prep import build, extract
 from mrnn_jax import PRETRAINED, config, tasks
 from mrnn_jax.config import flags as config_flags
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.serve import __main__ as serve
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 PROGRAMS = {
   'data_prep.build': (build.define_flags, build.BuildConfig),
   'data_prep.extract': (extract.define_flags, extract.ExtractConfig),
+  'mrnn_jax.serve': (serve.define_flags, serve.Settings),
 }
 
 

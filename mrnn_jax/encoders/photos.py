@@ -260,6 +260,12 @@ def read(source: str | Image.Image, size: int, resize: str) -> np.ndarray:
   return np.asarray(_resize(image, size, resize))
 
 
+def decode(data: bytes, size: int, resize: str) -> np.ndarray:
+  """Do as ``read`` with the bytes of a photo's file."""
+  image = picture_files.decode_rgb(data, size)
+  return np.asarray(_resize(image, size, resize))
+
+
 def read_all(
   sources: Sequence[str | Image.Image],
   size: int,

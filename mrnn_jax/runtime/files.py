@@ -38,9 +38,14 @@ def local_folder(folder: epath.PathLike) -> epath.Path:
   folder = epath.Path(folder).expanduser()
   if not is_remote(folder):
     return folder
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   name = hashlib.sha256(os.fspath(folder).encode()).hexdigest()[:16]
-  return epath.Path(base) / 'mrnn_jax' / 'remote' / f'{folder.name}-{name}'
+  return user_cache() / 'remote' / f'{folder.name}-{name}'
+
+
+def user_cache() -> epath.Path:
+  """Return the folder in the user's cache that is this program's."""
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return epath.Path(base) / 'mrnn_jax'
 
 
 def result_path(workdir: epath.PathLike, split: str, name: str) -> epath.Path:

@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from mrnn_jax.runtime import determinism
+from mrnn_jax.runtime import determinism, files
 
 
 def apply(compilation_cache: bool, deterministic: bool) -> None:
@@ -25,5 +25,4 @@ def apply(compilation_cache: bool, deterministic: bool) -> None:
 
 def compilation_cache_dir() -> str:
   """Return where compiled programs are kept between runs."""
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(base, 'mrnn_jax', 'compiled')
+  return os.fspath(files.user_cache() / 'compiled')

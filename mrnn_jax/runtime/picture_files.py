@@ -64,15 +64,29 @@ def read_rgb(path: str | os.PathLike, side: int) -> Image.Image:
   Raises:
     PictureError: it cannot be read; the message is the reason.
   """
+  return decode_rgb(read_bytes(path), side)
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+  """Return the bytes of a picture's file, if it is no larger than it may be.
+
+  Raises:
+    PictureError: it cannot be read; the message is the reason.
+  """
   try:
     with open(path, 'rb') as file:
       data = file.read(MAX_BYTES + 1)
   except OSError as error:
     raise PictureError(error.strerror or str(error)) from error
-  if not data:
-    raise PictureError('the file is empty')
   if len(data) > MAX_BYTES:
     raise PictureError(f'more than {MAX_BYTES >> 20} MB')
+  return data
+
+
+def decode_rgb(data: bytes, side: int) -> Image.Image:
+  """Do as ``read_rgb`` with the bytes of a file."""
+  if not data:
+    raise PictureError('the file is empty')
   try:
     with _open(data) as image:
       _draft(image, data, 2 * side)
@@ -106,6 +120,21 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return _to_rgb(_upright(image))
   except Exception as error:  # As for a file.
     raise PictureError(f'broken: {messages.first_line(error)}') from error
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+  """Return width and height of a photo as it is seen, without decoding it.
+
+  Raises:
+    PictureError: it is none.
+  """
+  try:
+    with _open(data) as image:
+      width, height = image.size
+      turned = _orientation(image) in (5, 6, 7, 8)
+  except Exception as error:  # As for any broken file.
+    raise PictureError(f'broken: {messages.first_line(error)}') from error
+  return (height, width) if turned else (width, height)
 
 
 def quiet():
@@ -174,13 +203,17 @@ def _by_rows(data: bytes) -> bool:
 
 def _upright(image: Image.Image) -> Image.Image:
   """Turn a photo as its EXIF data say, if they can be read."""
-  try:
-    orientation = image.getexif().get(_ORIENTATION)
-  except Exception:  # As for any broken file; the pixels may be sound.
-    orientation = None
+  orientation = _orientation(image)
   if orientation not in _TRANSPOSE:
     return image
   return image.transpose(_TRANSPOSE[orientation])
+
+
+def _orientation(image: Image.Image) -> int | None:
+  try:
+    return image.getexif().get(_ORIENTATION)
+  except Exception:  # As for any broken file; the pixels may be sound.
+    return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,1 @@
+"""The service: photos described and searched in the browser, and over HTTP."""
