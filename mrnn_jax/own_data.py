@@ -150,7 +150,8 @@ def _give(
 ) -> None:
   """Print a table of the lines, or write them to where ``--output`` says.
 
-  As a page, if that ends in ``.html``, else as JSON lines.  The first process does; lines are made as they are needed.
+  As a page, if that ends in ``.html``, else as JSON lines.  The first process
+  does; lines are made as they are needed.
   """
   if not parallel.is_first():
     return
