@@ -89,7 +89,7 @@ def test_captions_and_photos_are_in_the_page(paths, tmp_path):
   ]
   assert sizes == [(400, 200), (30, 60)]
   text = path.read_text()
-  assert 'CIDEr-D above 0.5' in text
+  assert 'is above 0.5.' in text
   assert HOSTILE not in text
   assert not re.search(r'(src|href)="(https?:)?//', text)
 
