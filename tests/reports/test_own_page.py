@@ -146,5 +146,5 @@ def test_the_page_in_a_browser(paths, tmp_path):
   assert '>2 photos</output>' in dom
   assert dom.count('<article class="card">') == 2
   assert '>72%</span>' in dom
-  assert dom.count('unfamiliar photo') == 1
+  assert dom.count('class="warning">unfamiliar photo') == 1
   assert '<title>2 photos, captioned</title>' in dom  # The hostile one is text.
