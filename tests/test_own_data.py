@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mrnn_jax import tasks
+from mrnn_jax import own_data, tasks
 from mrnn_jax.config import Given
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders.encode import Encoded
@@ -131,6 +131,52 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
     rank_dtype='bfloat16',
   )
   assert set(tilings) == {'2 x 6 bfloat16'}
+
+
+def test_features_of_no_known_encoder(folder, tmp_path):
+  """Whoever knows what made them can say so; where the file says, it holds."""
+  plain = np.load(folder / 'features.npz')
+  np.savez(folder / 'plain.npz', ids=plain['ids'], features=plain['features'])
+  with pytest.raises(InputError, match='--encoder="toynet"'):
+    run(folder, task='caption', file='plain.npz')
+  path = tmp_path / 'c.jsonl'
+  run(
+    folder, task='caption', file='plain.npz', encoder='toynet', output=str(path)
+  )
+  expected = tmp_path / 'expected.jsonl'
+  run(folder, task='caption', output=str(expected))
+  assert read_lines(path) == read_lines(expected)
+  run(
+    folder,
+    task='rank',
+    file='plain.npz',
+    encoder='toynet',
+    sentences=str(folder / 'sentences.txt'),
+  )
+  with pytest.raises(InputError, match='made by "toynet": leave --encoder out'):
+    run(folder, task='caption', encoder='alexnet')
+  with pytest.raises(InputError, match='features of "toynet".*has "alexnet"'):
+    run(folder, task='caption', file='plain.npz', encoder='alexnet')
+
+
+def test_captions_as_a_page(folder, tmp_path, capsys):
+  run(folder, task='caption', output=str(tmp_path / 'p.html'))
+  assert 'wrote' in capsys.readouterr().out
+  assert '"id":"green.jpg"' in (tmp_path / 'p.html').read_text()
+
+
+def test_a_table_with_confidence():
+  line = {'image_id': 'x', 'caption': 'a dog', 'log_prob': -6.0}
+  line |= {'perplexity': 3.0, 'cut': False}
+  sure = {**line, 'confidence': 0.625, 'unfamiliar': False}
+  unsure = {**line, 'image_id': 'y', 'confidence': 0.05, 'unfamiliar': True}
+  assert [*own_data._caption_table([sure, unsure])] == [
+    '    log P    PPL  sure  caption',
+    'x   -6.00   3.00   62%  a dog',
+    'y   -6.00   3.00    5%? a dog',
+    '? unlike the photos that the model was trained on: do not trust it',
+  ]
+  assert [*own_data._caption_table([line])][1] == 'x   -6.00   3.00  a dog'
 
 
 @pytest.mark.parametrize(

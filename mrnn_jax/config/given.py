@@ -14,7 +14,7 @@ from mrnn_jax.config.settings import FIELDS, REMEMBERED, Config, fixed_names
 from mrnn_jax.runtime.errors import InputError
 
 # Training from a model on, where nothing else is said.
-FINE_TUNING = {'learning_rate': 3e-4, 'warmup_steps': 20}
+FINE_TUNING = {'learning_rate': 1e-4, 'warmup_steps': 20}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ A logistic regression, fitted to the validation split, of
   distance               of the image from training images
 
 and of the image alone whether it is unlike them: farther away than all but a
-hundredth of the validation images.  The model carries what it needs.
+twentieth of the validation images.  The model carries what it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ SEARCH = (
   'no_repeat_ngram',
 )
 _NEIGHBORS = 10
-_UNFAMILIAR = 0.99
+_UNFAMILIAR = 0.95
 _FOLDS = 5
 
 

@@ -139,8 +139,9 @@
         image.found ? make('ol', { class: 'found' }, image.found.map(([text, score]) =>
           make('li', {}, make('span', {}, marked(text)),
             make('span', { class: 'score' }, score.toFixed(1))))) : null,
-        make('p', { class: 'name' }, image.id,
-          first ? make('span', {}, ` log P ${first.logProb.toFixed(1)}, ` +
+        make('p', { class: 'name' }, make('span', {}, image.id),
+          first ? make('span', { class: 'numbers' },
+            `log P ${first.logProb.toFixed(1)} · ` +
             `PPL ${first.perplexity.toFixed(1)}`) : null)));
   }
 

@@ -132,11 +132,11 @@ def _explanations(
   if not lines or 'confidence' not in lines[0] or not calibration:
     return []
   return [
-    'The percentage is the chance that a caption is good: that it is as near '
-    'to what people would write as CIDEr-D above '
-    f'{calibration["threshold"]:g} says, by photos like those that the model '
-    'was trained on. A photo marked as unfamiliar is unlike them, and its '
-    'caption is not to be trusted.'
+    'The percentage is the chance that a caption is good: that its CIDEr-D, '
+    'beside what people would write, is above '
+    f'{calibration["threshold"]:g}. It was measured on photos like those that '
+    'the model was trained on. A photo marked as unfamiliar is unlike them: '
+    'do not trust its caption.'
   ]
 
 

@@ -113,8 +113,8 @@ def test_which_flags_stand_on_the_command_line(flag_file):
     ),
     (
       '--task=train --model_file=M',
-      '--model_file is for --task=evaluate, caption, retrieve, rank, score, '
-      'report or export: leave it out with --task=train.',
+      '--model_file is for --task=evaluate, caption, retrieve, rank, '
+      'calibrate, score, report or export: leave it out with --task=train.',
     ),
     (
       '--model=rnn-base --image_dropout=.5',

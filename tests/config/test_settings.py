@@ -58,11 +58,13 @@ def test_each_task_has_its_function_and_its_facts():
     'evaluate',
     'caption',
     'retrieve',
+    'calibrate',
   }
   assert FIELDS['task'].metadata['help'] == (
     'train; or, with the best model: evaluate (perplexity, BLEU, CIDEr-D, '
     'ROUGE-L, retrieval); caption; retrieve; rank (photos and sentences of '
-    'your own); score (files of pairs); report (a page of what was written); '
+    'your own); calibrate (how sure its captions are, by the validation '
+    'split); score (files of pairs); report (a page of what was written); '
     'export (one file). train_and_evaluate does both.'
   )
 

@@ -212,3 +212,35 @@ def test_only_training_alone_may_differ():
     assert all(x.endswith('_dropout') for x in left_out)
     assert all(FIELDS[x].metadata['of_training'] for x in left_out)
     assert dataclasses.is_dataclass(models.MODELS[name])
+
+
+def test_a_model_is_used_on_any_data(mine, start, tmp_path, record_maker):
+  values = {
+    'task': 'evaluate',
+    'model_file': str(start),
+    'workdir': str(tmp_path / 'W'),
+    'dataset': 'mine',
+    'data_dir': str(mine),
+    'retrieval': False,
+  }
+  tasks.run(Given(values))
+  result = json.loads((tmp_path / 'W/evaluation.json').read_text())
+  assert result['dataset'] == 'mine'
+  assert result['convention']['trained_on'] == 'tiny'
+  assert result['captions']['copied_from_training'] is None
+  model, bits, words = mrnn_jax.load(start), 0.0, 0
+  for record in record_maker(12, seed=9):
+    texts = [f'{text} zebra yak' for text in record['captions']]
+    bits -= model.log_prob(record['feature'][None], texts).sum() / np.log(2)
+    words += sum(len(model.encode(text)) - 1 for text in texts)
+  assert result['perplexity']['corpus'] == pytest.approx(
+    2 ** (bits / words), rel=1e-4
+  )
+  tasks.run(Given({**values, 'task': 'retrieve'}))
+  assert (tmp_path / 'W/retrieval.jsonl').exists()
+  with pytest.raises(InputError, match='trained on features of "unknown"'):
+    tasks.run(Given({**values, 'dataset': 'others'}))
+  # Its own workdir would lose its own results.
+  del values['model_file']
+  with pytest.raises(InputError, match='name it by --model_file and give a'):
+    tasks.run(Given({**values, 'workdir': str(start)}))
