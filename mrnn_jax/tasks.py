@@ -139,7 +139,8 @@ def _tell(
     and config.task in config_lib.FIELDS[name].metadata['tasks']
   ]
   if taken:
-    print(f'note: as in {source}: {" ".join(taken)}', file=sys.stderr)
+    whose = 'the pretrained model' if source == PRETRAINED else source
+    print(f'note: as in {whose}: {" ".join(taken)}', file=sys.stderr)
   if config.beam_size != asked.get('beam_size', given.get('beam_size')):
     print(
       f'note: --beam_size={config.beam_size}, for --nbest={config.nbest} in '
