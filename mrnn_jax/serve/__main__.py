@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import os
 import socket
 import sys
 import threading
 
 from absl import flags
 
-from mrnn_jax.runtime import cli, files, workdir_lock
+from mrnn_jax.runtime import cli, workdir_lock
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve import settings as settings_lib
 from mrnn_jax.serve.settings import Settings
@@ -74,15 +73,11 @@ def serve(settings: Settings) -> None:
 
 
 def _engine(settings: Settings):
-  import jax
-
+  from mrnn_jax.runtime import jax_setup
   from mrnn_jax.serve.engine import Engine
   from mrnn_jax.trained import TrainedModel
 
-  if not jax.config.jax_compilation_cache_dir:
-    cache = os.fspath(files.user_cache() / 'compiled')
-    jax.config.update('jax_compilation_cache_dir', cache)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+  jax_setup.apply(compilation_cache=True, deterministic=False)
   model = TrainedModel.load(settings.model_path)
   return Engine(model, settings.beam_size, settings.encoder_weights)
 

@@ -7,8 +7,8 @@ import ipaddress
 import os
 import pathlib
 
-import mrnn_jax
 from mrnn_jax.runtime import files
+from mrnn_jax.runtime.along import PRETRAINED
 from mrnn_jax.runtime.errors import InputError
 
 _SMALLEST = {
@@ -78,7 +78,7 @@ class Settings:
   @property
   def model_path(self) -> str:
     """The workdir or file of the model."""
-    return self.workdir or self.model_file or mrnn_jax.PRETRAINED
+    return self.workdir or self.model_file or PRETRAINED
 
   @property
   def index_folder(self) -> pathlib.Path:

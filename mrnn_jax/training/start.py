@@ -6,11 +6,12 @@ from typing import Any
 
 import jax
 
-from mrnn_jax import PRETRAINED, models, stored_model
+from mrnn_jax import models, stored_model
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.models import words
+from mrnn_jax.runtime.along import PRETRAINED
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
 
