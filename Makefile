@@ -1,11 +1,12 @@
 # make demo: the whole job on the embedded dataset.  make test: the tests.
 # make test-all: with those that want Apache Beam, PyTorch, a browser.
+# make tables: every system of the paper's tables, on the embedded dataset.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 
-.PHONY: demo test test-all test-tools docs lint pretrained
+.PHONY: demo tables test test-all test-tools docs lint pretrained
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +37,12 @@ demo: $(VENV)/installed
 	@echo "Open $(DEMO)/mrnn/report.html"
 	@echo "Beside it: evaluation.json, captions.jsonl, retrieval.jsonl, loss.png, recall_curve.png"
 	@echo "RNN-Base: $(DEMO)/rnn_base/; the dataset and its pictures: $(DEMO)/data/"
+
+tables: $(VENV)/installed
+	$(PY) -m data_prep.build --dataset=scenes --data_dir=$(DEMO)/data
+	$(PY) -m mrnn_jax.tables --flagfile=demo.flags --num_seeds=1 --workdir=runs/tables
+	@echo
+	@echo "Open runs/tables/tables.html; each system's workdir lies beside it."
 
 test: $(VENV)/tests-installed
 	$(PY) -m pytest -n 2

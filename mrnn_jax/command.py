@@ -55,8 +55,17 @@ SUBCOMMANDS = {
   'compare': Subcommand(
     'runs side by side: mrnn compare W1 W2', 'mrnn_jax.reports'
   ),
+  'tables': Subcommand(
+    "the paper's tables: every system, run and set side by side",
+    'mrnn_jax.tables',
+  ),
+  'calibrate': _task('fit how sure captions are', 'calibrate'),
   'export': _task('a trained model as one file', 'export'),
   'score': _task('score files of pairs of an image and a sentence', 'score'),
+  'serve': Subcommand(
+    'photos in the browser, and an HTTP API: mrnn serve --photos=DIR',
+    'mrnn_jax.serve',
+  ),
   'metrics': Subcommand(
     "measure anybody's captions: mrnn metrics HYPOTHESES REFERENCES",
     'mrnn_jax.metrics',

@@ -49,6 +49,8 @@ TASK_TEXTS = {
   'caption': 'Write captions for photos, or for a split of a dataset.',
   'retrieve': 'Rank the images and sentences of a split.',
   'rank': 'Rank photos and sentences of your own, both ways.',
+  'calibrate': 'Fit how sure captions are to the validation split, and store '
+  'that with the model.',
   'score': 'Score files of pairs of an image and a sentence.',
   'report': 'Make a page of what was measured; PHOTOS are the images of the '
   'split.',

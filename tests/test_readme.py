@@ -14,6 +14,7 @@ from mrnn_jax import PRETRAINED, config, tasks
 from mrnn_jax.config import flags as config_flags
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve import __main__ as serve
+from mrnn_jax.tables import __main__ as tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -78,6 +79,12 @@ def _check(command):
     config_flags.define_flags(values)
     assert len(values(words[2:])) == 1
     config.complete(config_flags.read(values, words[2:]))
+    return
+  if words[2] == 'mrnn_jax.tables':
+    tables.define_flags(values)
+    assert len(values(words[2:])) == 1
+    tables.read(values, words[2:])
+    assert tables.names(values.rows)
     return
   if words[2] not in PROGRAMS:
     pytest.skip('no flags of absl')

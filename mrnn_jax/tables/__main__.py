@@ -150,7 +150,18 @@ def main() -> None:
   )
 
 
-if __name__ == '__main__':
-  groups = define_flags(flags.FLAGS)
+def run() -> None:
+  """Read the command line, and exit."""
+  if cli.wants_help(sys.argv):
+    values = flags.FlagValues()
+    described = cli.describe_flags(define_flags(values), values)
+    cli.print_help(cli.format_help(USAGE, described))
+    return
+  define_flags(flags.FLAGS)
+  # JAX's own flags may stand on the command line and in flag files.
   jax.config.config_with_absl()
-  sys.exit(cli.run(main, USAGE, groups, stopped=STOPPED))
+  sys.exit(cli.run(main, USAGE, {}, stopped=STOPPED))
+
+
+if __name__ == '__main__':
+  run()
