@@ -23,6 +23,7 @@ _DATA_PREP = sorted(
 )
 _LIGHT = (
   'mrnn_jax',
+  'mrnn_jax.command',
   'mrnn_jax.data.datasets',
   'mrnn_jax.data.feature_files',
   'mrnn_jax.data.image_names',
@@ -32,10 +33,13 @@ _LIGHT = (
   'mrnn_jax.encoders.encode',
   'mrnn_jax.encoders.photos',
   'mrnn_jax.encoders.weights',
+  'mrnn_jax.help_text',
+  'mrnn_jax.main',
   'mrnn_jax.metrics',
   'mrnn_jax.metrics.__main__',
   'mrnn_jax.reports.page_parts',
   'mrnn_jax.reports.tables',
+  'mrnn_jax.runtime.along',
   'mrnn_jax.runtime.bounded_files',
   'mrnn_jax.runtime.cli',
   'mrnn_jax.runtime.errors',

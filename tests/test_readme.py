@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 
 from data_prep import build, extract
-from mrnn_jax import PRETRAINED, config, tasks
+from mrnn_jax import PRETRAINED, command, config, tasks
 from mrnn_jax.config import flags as config_flags
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve import __main__ as serve
@@ -68,7 +68,16 @@ def _commands():
   # Code stands between every other pair of fences.
   blocks = README.replace('\\\n', ' ').split('```')[1::2]
   lines = [line.strip() for block in blocks for line in block.splitlines()]
-  return [line for line in lines if line.startswith('python -m ')]
+  return [line for line in map(_spelled_out, lines) if line]
+
+
+def _spelled_out(line):
+  """Return a command as python -m has it, '' where it is none."""
+  name, *rest = line.removeprefix('mrnn ').split(' ', 1)
+  if line.startswith('mrnn ') and name in command.SUBCOMMANDS:
+    chosen = command.SUBCOMMANDS[name]
+    return ' '.join(['python -m', chosen.module, *chosen.args, *rest])
+  return line if line.startswith('python -m ') else ''
 
 
 def _check(command):
@@ -77,8 +86,13 @@ def _check(command):
   values = flags.FlagValues()
   if words[2] == 'mrnn_jax.main':
     config_flags.define_flags(values)
-    assert len(values(words[2:])) == 1
-    config.complete(config_flags.read(values, words[2:]))
+    values.set_gnu_getopt(True)
+    _, *photos = values(words[2:])
+    given = config_flags.read(values, words[2:])
+    if photos:
+      assert given.get('task') in ('caption', 'rank', 'report')
+      given = given.adding(photos=photos[0])
+    config.complete(given)
     return
   if words[2] == 'mrnn_jax.tables':
     tables.define_flags(values)
@@ -98,6 +112,13 @@ def _check(command):
 def test_commands_have_flags_that_exist(command, monkeypatch):
   monkeypatch.chdir(ROOT)
   _check(command)
+
+
+def test_commands_of_mrnn_are_among_them():
+  assert 'python -m mrnn_jax.main --task=caption PHOTOS' in {
+    x.split('  ')[0] for x in _commands()
+  }
+  assert sum('data_prep' in x for x in _commands()) > 4
 
 
 @pytest.mark.parametrize(
