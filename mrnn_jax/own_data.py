@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
+import sys
 from typing import Any
 
 from etils import epath
@@ -31,6 +32,14 @@ def caption(model: TrainedModel, config: Config) -> None:
     model, image_ids, features, config, config.prefix
   )
   _give(config, model, image_ids, lines, _caption_table)
+  strange = sum(line.get('unfamiliar', False) for line in lines)
+  if strange and parallel.is_first():
+    print(
+      f'note: {strange:,} of {len(lines):,} images are unlike those that the '
+      'model was trained on (marked by ? in the table): do not trust their '
+      'captions.',
+      file=sys.stderr,
+    )
 
 
 def rank(model: TrainedModel, config: Config) -> None:
@@ -197,8 +206,6 @@ def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         f'{hypothesis["caption"]}{" ..." if hypothesis["cut"] else ""}'
       )
       name = ''
-  if any(line.get('unfamiliar') for line in lines):
-    yield '? unlike the photos that the model was trained on: do not trust it'
 
 
 def _ranking_table(
