@@ -72,3 +72,5 @@ pretrained: $(VENV)/installed
 	  --data_dir=runs/lite0 --workdir=runs/lite0/mrnn
 	$(PY) -m mrnn_jax.main --workdir=runs/lite0/mrnn --task=export \
 	  --output=mrnn_jax/pretrained/model.npz
+	$(PY) -m mrnn_jax.main --task=calibrate --model_file=mrnn_jax/pretrained/model.npz \
+	  --data_dir=runs/lite0 --output=mrnn_jax/pretrained/model.npz

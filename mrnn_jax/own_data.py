@@ -31,6 +31,14 @@ def caption(model: TrainedModel, config: Config) -> None:
     model, image_ids, features, config, config.prefix
   )
   _give(config, model, image_ids, lines, _caption_table)
+  strange = sum(line.get('unfamiliar', False) for line in lines)
+  if strange and parallel.is_first():
+    print(
+      f'note: {strange:,} of {len(lines):,} images are unlike those that the '
+      'model was trained on (marked by ? in the table): do not trust their '
+      'captions.',
+      file=sys.stderr,
+    )
   _tell_count(config, 'captioned', len(image_ids), unreadable)
 
 
@@ -242,8 +250,6 @@ def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         f'{hypothesis["caption"]}{" ..." if hypothesis["cut"] else ""}'
       )
       name = ''
-  if any(line.get('unfamiliar') for line in lines):
-    yield '? unlike the photos that the model was trained on: do not trust it'
 
 
 def _ranking_table(

@@ -15,6 +15,8 @@ from mrnn_jax.config import FIELDS
 from mrnn_jax.runtime import files, json_files, json_forms
 from mrnn_jax.runtime.errors import InputError
 
+# What the chances are computed from, in this order.
+EVIDENCE = ('log_prob_per_word', 'pmi', 'share', 'distance')
 FORM = {
   'evidence': [str],
   'mean': [json_forms.NUMBER],
@@ -109,6 +111,8 @@ def misfit(calibration: Any) -> str:
   """Return what is wrong with a calibration, or ''."""
   if wrong := json_forms.misfit(calibration, FORM):
     return wrong
+  if calibration['evidence'] != list(EVIDENCE):
+    return 'has a calibration by evidence that this program does not know'
   names = ('evidence', 'mean', 'scale', 'weights')
   if len({len(calibration[name]) for name in names}) > 1:
     return 'has a calibration of lists that differ in length'

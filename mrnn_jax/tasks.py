@@ -39,7 +39,10 @@ def run(given: Given) -> None:
     if not first and not task.shared:
       return
     with contextlib.ExitStack() as stack:
-      if first and task.writes_workdir and not own_data.given(config):
+      elsewhere = own_data.given(config) or (
+        config.task == 'calibrate' and config.output
+      )
+      if first and task.writes_workdir and not elsewhere:
         stack.enter_context(workdir_lock.hold(config.workdir, config.task))
       FUNCTIONS[config.task](config)
   except stopping.Stopped as stopped:

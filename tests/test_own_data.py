@@ -174,7 +174,6 @@ def test_a_table_with_confidence():
     '    log P    PPL  sure  caption',
     'x   -6.00   3.00   62%  a dog',
     'y   -6.00   3.00    5%? a dog',
-    '? unlike the photos that the model was trained on: do not trust it',
   ]
   assert [*own_data._caption_table([line])][1] == 'x   -6.00   3.00  a dog'
 

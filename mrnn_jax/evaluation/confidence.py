@@ -24,9 +24,9 @@ from mrnn_jax.data.vocabulary import tokenize
 from mrnn_jax.evaluation import reranking
 from mrnn_jax.models.layers import scale_features
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.stored_calibration import EVIDENCE
 from mrnn_jax.trained import TrainedModel
 
-EVIDENCE = ('log_prob_per_word', 'pmi', 'share', 'distance')
 # What the chances hold for: hypotheses of another search are others.
 SEARCH = (
   'beam_size',

@@ -202,6 +202,7 @@ def test_it_is_of_one_model_alone(workdir, tmp_path, capsys):
     assert 'is of another model' in capsys.readouterr().err
     for changes, message in (
       ({'weights': [1.0]}, 'differ in length'),
+      ({'evidence': ['age'] * 4}, 'evidence that this program does not know'),
       ({'bias': '1'}, 'as "bias"'),
       ({'scale': [0.0] * 4}, 'scale that is not above 0'),
       ({'search': {'magic': 1}}, 'does not know'),

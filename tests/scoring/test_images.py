@@ -13,7 +13,7 @@ def test_any_other_feature_is_another_source(tmp_path):
   model = types.SimpleNamespace(
     dataset={'feature_size': 3}, check_encoder=lambda *unused: None
   )
-  config = types.SimpleNamespace(features=str(path))
+  config = types.SimpleNamespace(features=str(path), encoder='')
 
   def identity():
     np.savez(path, ids=np.arange(300).astype(str), features=features)
