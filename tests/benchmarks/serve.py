@@ -113,8 +113,8 @@ def search_times(path, count) -> int:
       (found,) = searcher.search(pool, [([model.encode(text)], 20)])
       wall, cpu = time.monotonic() - wall, time.process_time() - cpu
       print(
-        f'{turn:5}  {wall:6.2f} s  {cpu:6.2f} CPU s  {found.num_exact:5} exact  '
-        f'{text}',
+        f'{turn:5}  {wall:6.2f} s  {cpu:6.2f} CPU s  '
+        f'{found.num_exact:5} exact  {text}',
         flush=True,
       )
   return 0
