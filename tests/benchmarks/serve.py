@@ -170,6 +170,22 @@ class Load:
         await asyncio.sleep(pause)
 
 
+async def warm_up(url, features):
+  """Have all sizes of steps compiled, which at first takes its time."""
+  async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    for together in (1, 4, 32, 32):
+      await asyncio.gather(
+        *(
+          client.post(
+            '/v1/captions',
+            json={'features': [features[0].tolist()], 'nbest': 1},
+          )
+          for _ in range(together)
+        ),
+        client.get('/v1/search', params={'q': 'a dog', 'limit': 20}),
+      )
+
+
 def resident_mb(pid: int) -> float:
   """Memory of a process that is not in files."""
   text = pathlib.Path(f'/proc/{pid}/status').read_text()
@@ -266,6 +282,7 @@ def measure(arguments, index, url, server) -> int:
   turn = arguments.seconds / 4
   # The server has nothing to do meanwhile.
   before = direct(engine, pool, features, turn, 1_000_000)
+  asyncio.run(warm_up(url, features))
   results, wrong = {}, []
   for i, kind in enumerate(('captions', 'searches')):
     load, results[kind] = asyncio.run(
