@@ -59,7 +59,6 @@ def serve(settings: Settings) -> None:
     host = f'[{settings.host}]' if ':' in settings.host else settings.host
     url = f'http://{host}:{listener.getsockname()[1]}'
     print(f'photos: {settings.folder}\nindex: {settings.index_folder}')
-    print(f'open {url}/ (API: {url}/docs)', flush=True)
     if not settings.is_local and not token:
       print(
         'note: whoever reaches this machine can see the photos: --token keeps '
@@ -68,7 +67,12 @@ def serve(settings: Settings) -> None:
       )
     service.indexer.start()
     threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-    server.run(app, listener, settings.timeout)
+    server.run(
+      app,
+      listener,
+      settings.timeout,
+      lambda: print(f'open {url}/ (API: {url}/docs)', flush=True),
+    )
   print('stopped: what was under way is done.')
 
 

@@ -21,7 +21,7 @@ from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.serve.pool import Pool
 from mrnn_jax.serve.readouts import Readouts
 from mrnn_jax.serve.search import Found, Searcher
-from mrnn_jax.serve.writer import Caption, Job, Writer
+from mrnn_jax.serve.writer import ROWS, Caption, Job, Writer
 from mrnn_jax.trained import TrainedModel
 
 THUMBNAIL, PICTURE = 360, 1440
@@ -224,9 +224,11 @@ class Engine:
     size = self._network.image_size
     self.encode([np.zeros((size, size, 3), np.uint8)])
     self.write([Job(vector, nbest=2, told=True)])
-    sentence = self.ids('a')
-    self.rank([([sentence], vector[None])])
-    self.write([Job(vector, sample=True, nbest=2)])
+    self.rank([([self.ids('a')], vector[None])])
+    # Whatever number of captions comes together, nobody waits for a compiler.
+    for rows in ROWS:
+      for kind in ({'nbest': 1}, {'nbest': 2}, {'nbest': 1, 'sample': True}):
+        self.write([Job(vector, **kind)] * rows)
 
 
 def picture(data: bytes) -> bytes:

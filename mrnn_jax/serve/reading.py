@@ -59,7 +59,11 @@ async def read(
     raise ProblemError(
       status, f'the form cannot be read: {detail.rstrip(".")}.'
     ) from error
-  return _of_form(form, kind)
+  try:
+    return _of_form(form, kind)
+  except Exception:
+    await request.close()  # The files of the form.
+    raise
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:

@@ -1,7 +1,7 @@
 """Uvicorn as the service runs it: a signal ends it when all is done, with 0."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 import signal
@@ -19,19 +19,34 @@ _CONNECTIONS = 1000
 class _Server(uvicorn.Server):
   """Leaves signals to us: it would end by the one that came, not with 0."""
 
+  def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]):
+    super().__init__(config)
+    self._on_ready = on_ready
+
+  async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    """Begin to answer, and say so."""
+    await super().startup(sockets)
+    self._on_ready()
+
   @contextlib.contextmanager
   def capture_signals(self) -> Iterator[None]:
     """Capture none."""
     yield
 
 
-def run(app: ASGIApp, listener: socket.socket, timeout: float) -> None:
+def run(
+  app: ASGIApp,
+  listener: socket.socket,
+  timeout: float,
+  on_ready: Callable[[], None] = lambda: None,
+) -> None:
   """Serve an app until SIGTERM or SIGINT, and then finish what is under way.
 
   Args:
     app: the app.
     listener: bound to where it is to listen.
     timeout: seconds that a request may take.
+    on_ready: called once requests are answered.
   """
   config = uvicorn.Config(
     app,
@@ -41,7 +56,7 @@ def run(app: ASGIApp, listener: socket.socket, timeout: float) -> None:
     timeout_graceful_shutdown=int(timeout) + _GRACE,
     limit_concurrency=_CONNECTIONS,
   )
-  asyncio.run(_run(_Server(config), listener))
+  asyncio.run(_run(_Server(config, on_ready), listener))
 
 
 async def _run(server: _Server, listener: socket.socket) -> None:

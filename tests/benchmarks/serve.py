@@ -8,6 +8,11 @@ searches. The same engine is called in batches in this process before and after,
 so that the share that HTTP, queues and batching leave is told; malformed photos
 are sent beside. Exit code 1 where a request that should have been answered was
 not. What else runs on the machine is told, for it shares the cores.
+
+  python -m tests.benchmarks.serve --features=FILE.npz [--count=10000]
+
+Seconds of a search among so many photos, anew and again, and CPU seconds of all
+cores together, which others on the machine hardly change.
 """
 
 import argparse
@@ -70,6 +75,51 @@ def direct(engine, pool, features, seconds, first):
   return rates
 
 
+SEARCHES = (
+  'a dog runs',
+  'two men play',
+  'two men play soccer',
+  'a skateboarder in the air',
+  'a little girl sits on a swing',
+  'a brown dog runs on the green grass with a ball in its mouth',
+)
+
+
+def search_times(path, count) -> int:
+  """Print what searches among ``count`` photos cost."""
+  import mrnn_jax
+  from mrnn_jax.serve.pool import Entry, Pool
+  from mrnn_jax.serve.readouts import Readouts
+  from mrnn_jax.serve.search import Searcher
+
+  model = mrnn_jax.load()
+  there = np.load(path)['features'].astype(np.float32)
+  # Where there are fewer, some again with a little noise.
+  more = there + 0.01 * np.random.default_rng(0).normal(size=there.shape)
+  features = np.concatenate([there, more]).astype(np.float32)[:count]
+  readouts = Readouts(
+    model.model, model.variables, model.norm_features, model.devices[0]
+  )
+  vectors = readouts.image_vectors(features)
+  pool, searcher = Pool(vectors.shape[1]), Searcher(readouts)
+  pool.add(
+    [Entry(str(i), '', i, '', 0.0, 1, 1) for i in range(len(vectors))], vectors
+  )
+  searcher.search(pool, [([model.encode('compiled')], 20)])
+  print(f'{len(vectors):,} photos; load {os.getloadavg()[0]:.1f}')
+  for text in SEARCHES:
+    for turn in ('anew', 'again'):
+      wall, cpu = time.monotonic(), time.process_time()
+      (found,) = searcher.search(pool, [([model.encode(text)], 20)])
+      wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+      print(
+        f'{turn:5}  {wall:6.2f} s  {cpu:6.2f} CPU s  '
+        f'{found.num_exact:5} exact  {text}',
+        flush=True,
+      )
+  return 0
+
+
 class Load:
   """What clients got."""
 
@@ -120,6 +170,22 @@ class Load:
         await asyncio.sleep(pause)
 
 
+async def warm_up(url, features):
+  """Have all sizes of steps compiled, which at first takes its time."""
+  async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    for together in (1, 4, 32, 32):
+      await asyncio.gather(
+        *(
+          client.post(
+            '/v1/captions',
+            json={'features': [features[0].tolist()], 'nbest': 1},
+          )
+          for _ in range(together)
+        ),
+        client.get('/v1/search', params={'q': 'a dog', 'limit': 20}),
+      )
+
+
 def resident_mb(pid: int) -> float:
   """Memory of a process that is not in files."""
   text = pathlib.Path(f'/proc/{pid}/status').read_text()
@@ -158,12 +224,17 @@ async def run_load(
 
 def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--photos', required=True)
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument('--photos')
+  what.add_argument('--features')
+  parser.add_argument('--count', type=int, default=10_000)
   parser.add_argument('--index', default='')
   parser.add_argument('--clients', type=int, default=32)
   parser.add_argument('--seconds', type=float, default=60)
   parser.add_argument('--malformed', type=int, default=200)
   arguments = parser.parse_args()
+  if arguments.features:
+    return search_times(arguments.features, arguments.count)
   index = arguments.index or tempfile.mkdtemp()
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
@@ -209,8 +280,9 @@ def measure(arguments, index, url, server) -> int:
     engine.readouts.image_vectors(features),
   )
   turn = arguments.seconds / 4
-  # The server holds still meanwhile, for it shares the cores.
+  # The server has nothing to do meanwhile.
   before = direct(engine, pool, features, turn, 1_000_000)
+  asyncio.run(warm_up(url, features))
   results, wrong = {}, []
   for i, kind in enumerate(('captions', 'searches')):
     load, results[kind] = asyncio.run(

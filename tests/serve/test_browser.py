@@ -45,17 +45,21 @@ def address(photos, tmp_path_factory):
     stdout=subprocess.PIPE,
     text=True,
   )
-  lines = iter(child.stdout.readline, '')
-  url = next(x for x in lines if x.startswith('open ')).split()[1]
-  for _ in range(300):
-    with urllib.request.urlopen(f'{url}v1/healthz', timeout=60) as answer:
-      if b'"indexed":12' in answer.read():
-        break
-    time.sleep(1)
-  yield url
-  child.send_signal(signal.SIGTERM)
-  assert child.wait(120) == 0
-  child.stdout.close()
+  try:
+    lines = iter(child.stdout.readline, '')
+    url = next(x for x in lines if x.startswith('open ')).split()[1]
+    for _ in range(300):
+      with urllib.request.urlopen(f'{url}v1/healthz', timeout=60) as answer:
+        if b'"indexed":12' in answer.read():
+          break
+      time.sleep(1)
+    yield url
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(120) == 0
+  finally:
+    child.kill()
+    child.wait()
+    child.stdout.close()
 
 
 @pytest.fixture(scope='module')
