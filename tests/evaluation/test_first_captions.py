@@ -96,6 +96,7 @@ def test_a_length_that_no_caption_keeps_to_is_told(tmp_path):
 def test_sentences_are_those_that_are_measured():
   whole, first = splits()
   model = types.SimpleNamespace(
+    writes=True,
     config=config_lib.Config(matmul_precision='high'),
     vocabulary=VOCABULARY,
     dataset={'encoder': {'name': 'n', 'weights': ''}},
