@@ -12,6 +12,7 @@ class FakeRanker:
   """Scores by a formula, two images a block; may be interrupted."""
 
   tiling = 'two'
+  unit = 'pairs'
 
   def __init__(self):
     self.computed = 0

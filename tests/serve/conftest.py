@@ -61,7 +61,13 @@ def trained_model():
 def engine(trained_model):
   with pytest.MonkeyPatch.context() as patch:
     tiny_encoder.install(patch)
-    yield Engine(trained_model)
+    return Engine(trained_model)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_encoder(monkeypatch):
+  """For as long as a test of the service, and no other, runs."""
+  tiny_encoder.install(monkeypatch)
 
 
 @pytest.fixture

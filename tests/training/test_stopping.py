@@ -150,7 +150,7 @@ def outcome(workdir):
   [
     ('train', 'goes on from the step that is saved'),
     ('retrieve', 'goes on from what is ranked'),
-    ('score', 'shards that are complete are kept'),
+    ('score', 'what is scored is kept'),
     ('rank', 'nothing of it is kept; the same command begins again'),
     ('export', 'nothing of it is kept; the same command begins again'),
   ],
