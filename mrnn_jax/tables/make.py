@@ -56,7 +56,7 @@ def _run(runs: Sequence[Run], dataset: datasets.Dataset, given: Given) -> None:
   size = plan.Size.of(
     dataset, given.get('min_word_count'), plan.measure_speed()
   )
-  estimates = [plan.seconds(run, size) for run in missing]
+  estimates = [plan.seconds(run, size, run.left()) for run in missing]
   print(
     plan.told(missing, estimates, len(runs) - len(missing)), file=sys.stderr
   )

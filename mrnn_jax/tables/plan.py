@@ -1,6 +1,6 @@
 """What is to be run for the tables, and about how long that takes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
 import time
 from typing import Any
@@ -105,28 +105,39 @@ def make_runs(
   ]
 
 
-def seconds(run: Run, size: Size) -> float:
-  """Estimate how long a run takes, from rates that were measured."""
+def seconds(run: Run, size: Size, steps: Collection[str]) -> float:
+  """Estimate how long steps of a run take, from rates that were measured.
+
+  Args:
+    run: whose.
+    size: of the dataset, and the speed of the machine.
+    steps: names of those to be done.
+  """
   system = run.system
+  scale = 1 - _READOUT + _READOUT * size.vocab_size / _PRODUCT[2]
   words_rate = system.words_per_second * size.speed
   if not system.kind.fitted:
-    words_rate /= 1 - _READOUT + _READOUT * size.vocab_size / _PRODUCT[2]
-  epochs = 1.0 if system.kind.fitted else _value(run, 'num_epochs')
-  total = _START * len(run.steps()) + size.words * epochs / words_rate
+    words_rate /= scale
+  total = _START * len(steps)
+  if 'train' in steps:
+    epochs = 1.0 if system.kind.fitted else _value(run, 'num_epochs')
+    total += size.words * epochs / words_rate
   if system.kind.writes:
     # A caption of each image; of each sentence by each length protocol.
-    protocols = len(run.steps()) - 2
     mean_words = size.test_words / size.test_sentences
-    written = size.test_images + protocols * size.test_sentences
-    read = (1 + protocols) * size.test_words
-    searched = written * mean_words * _value(run, 'beam_size')
-    total += _FORWARD * (searched + read) / words_rate
-  if run.ranked:
+    for name in steps:
+      if name != 'train':
+        written = size.test_sentences
+        if name == 'evaluate':
+          written = size.test_images
+        searched = written * mean_words * _value(run, 'beam_size')
+        total += _FORWARD * (searched + size.test_words) / words_rate
+  if run.ranked and 'evaluate' in steps:
     pairs_rate = system.pairs_per_second * size.speed
     images = size.test_images
     if system.kind.writes:
       images += _value(run, 'norm_images')
-      pairs_rate /= 1 - _READOUT + _READOUT * size.vocab_size / _PRODUCT[2]
+      pairs_rate /= scale
     total += images * size.test_sentences / pairs_rate
   return total
 

@@ -109,8 +109,8 @@ class Run:
 
   def given(self, task: str, **more: Any) -> Given:
     """Return what the command of a task gives."""
-    return Given(
-      {**self.values, 'workdir': str(self.folder), 'task': task, **more}
+    return _effective(
+      Given({**self.values, 'workdir': str(self.folder), 'task': task, **more})
     )
 
   def steps(self) -> dict[str, Given]:
@@ -149,6 +149,15 @@ class Run:
     """Return what was measured by these very commands; None if it was not."""
     return self._record().get('result')
 
+  def left(self) -> list[str]:
+    """Return the names of the steps that are not done."""
+    done = self._record()['done']
+    return [
+      name
+      for name in self.steps()
+      if not (self.is_trained() if name == 'train' else name in done)
+    ]
+
   def _record(self) -> dict[str, Any]:
     """Return what is kept of this run: 'done', steps, and the 'result'."""
     path = self.folder / _RECORD
@@ -185,13 +194,11 @@ class Run:
     def keep():
       files.write_json(self.folder / _RECORD, record)
 
-    for name, given in steps.items():
-      done = self.is_trained() if name == 'train' else name in record['done']
-      if not done:
-        yield name
-        tasks.run(given)
-        record['done'].append(name)
-        keep()
+    for name in self.left():
+      yield name
+      tasks.run(steps[name])
+      record['done'].append(name)
+      keep()
     result = _read(self.folder)
     for name in (REFERENCE, CONTEXT):
       if name in steps:
@@ -236,18 +243,27 @@ def _read(folder: epath.Path) -> dict[str, Any]:
   )
 
 
-def command(given: Given) -> str:
-  """Return the command line that gives what a ``Given`` does.
+def _effective(given: Given) -> Given:
+  """Return what of a ``Given`` has an effect for its task and model.
 
-  What has no effect for the task or the model is left out, as it is refused
-  where it is given by hand.
+  By hand the rest is refused; and a workdir holds fast what it was given.
   """
   config = config_lib.complete(given)
+  return Given(
+    {
+      name: value
+      for name, value in given.values.items()
+      if checks.has_effect(config, config_lib.FIELDS, name)
+    }
+  )
+
+
+def command(given: Given) -> str:
+  """Return the command line that gives what a ``Given`` does."""
   words = ['python', '-m', 'mrnn_jax.main']
   for name, field in config_lib.FIELDS.items():
-    value = given.values.get(name, field.default)
-    effect = checks.has_effect(config, config_lib.FIELDS, name)
-    if value != field.default and effect:
+    value = given.get(name)
+    if value != field.default:
       if field.type is bool:
         words.append(f'--{name}' if value else f'--no{name}')
       else:
