@@ -78,8 +78,8 @@ def bleu_of(sums: np.ndarray) -> np.ndarray:
   with np.errstate(divide='ignore', invalid='ignore'):
     precisions = np.where(totals > 0, matches / totals, 0)
     brevity = np.exp(np.minimum(0, 1 - closest / words))
-    score = brevity * np.exp(np.log(precisions).mean(-1))
-  return np.where((precisions > 0).all(-1), score, 0.0)
+    # Where one precision is 0, its logarithm makes all of it 0.
+    return brevity * np.exp(np.log(precisions).mean(-1))
 
 
 def difference(

@@ -37,6 +37,13 @@ def test_a_resample_draws_as_many_images_with_replacement():
   assert (counts != bootstrap.resample(40, 300, seed=4)).any()
 
 
+def test_a_thousand_resamples_by_seed_0_unless_it_is_said():
+  drawn = np.random.default_rng(0).integers(0, 7, (1000, 7))
+  np.testing.assert_array_equal(
+    bootstrap.resample(7), [np.bincount(row, minlength=7) for row in drawn]
+  )
+
+
 def test_bleu_of_sums_is_sacrebleus_of_the_resample():
   references, hypotheses = corpus(0)
   # Long matches, so that no precision is 0.
@@ -63,6 +70,9 @@ def test_bleu_statistics_of_one_caption_by_hand():
 
 def test_bleu_without_a_match_is_0():
   sums = bootstrap.bleu_statistics(['a b'], [['c d']]).sum(0)
+  assert bootstrap.bleu_of(sums) == 0
+  # Right as far as it goes, and no four words.
+  sums = bootstrap.bleu_statistics(['a b c'], [['a b c']]).sum(0)
   assert bootstrap.bleu_of(sums) == 0
 
 

@@ -25,6 +25,7 @@ _STEP = (
 # tests of files that train whole models besides.
 TESTS = {
   'metrics/bleu': ('metrics/test_bleu.py', 'metrics/test_captions.py'),
+  'metrics/bootstrap': ('metrics/test_bootstrap.py',),
   'metrics/captions': ('metrics/test_captions.py',),
   'metrics/chance': ('metrics/test_chance.py',),
   'metrics/cider': ('metrics/test_cider.py', 'metrics/test_captions.py'),
