@@ -103,13 +103,16 @@ def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def format_evaluation(result: Mapping[str, Any]) -> str:
   """Return an evaluation as a table, beside the paper's and chance."""
   columns = comparison(result)
-  convention = ', '.join(
-    f'{name}={plain(value)}' for name, value in result['convention'].items()
-  )
   return (
     f'{result["dataset"]}, {result["split"]} split, step {result["step"]}\n'
-    f'{format_table(columns)}\nconvention: {convention}'
+    f'{format_table(columns)}\nconvention: '
+    f'{format_convention(result["convention"])}'
   )
+
+
+def format_convention(convention: Mapping[str, Any]) -> str:
+  """Return a convention on one line."""
+  return ', '.join(f'{name}={plain(x)}' for name, x in convention.items())
 
 
 def plain(value: Any) -> str:
@@ -213,12 +216,12 @@ def average(workdirs: Sequence[str]) -> str:
     if values:
       form = form.replace('d}', '.1f}')
       lines.append(
-        [label, *map(form.format, _mean_and_spread(values)), str(len(values))]
+        [label, *map(form.format, mean_and_spread(values)), str(len(values))]
       )
   return format_rows(['', 'mean', 'std', 'runs'], lines)
 
 
-def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
   """Return mean and standard deviation, which need not be finite."""
   mean = sum(values) / len(values)
   squares = sum((x - mean) * (x - mean) for x in values)

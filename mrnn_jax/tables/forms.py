@@ -194,19 +194,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
   return texts
 
 
-def convention_text(convention: Mapping[str, Any]) -> str:
-  """Return a convention on one line."""
-  return ', '.join(
-    f'{name}={_plain(value)}' for name, value in convention.items()
-  )
-
-
-def _plain(value: Any) -> str:
-  if isinstance(value, Mapping):
-    return ' '.join(str(x) for x in value.values() if x)
-  return str(value)
-
-
 def facts(about: Mapping[str, Any]) -> str:
   """Return what is to be known of the dataset and the protocol, a sentence."""
   return (

@@ -5,11 +5,10 @@ made it, the convention, and the measures, each where ``MEASURED`` says.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import math
 from typing import Any
 
 from mrnn_jax.reports import published
-from mrnn_jax.reports.tables import look_up
+from mrnn_jax.reports.tables import look_up, mean_and_spread
 from mrnn_jax.tables import per_image
 from mrnn_jax.tables.runs import CONTEXT, REFERENCE, Run
 from mrnn_jax.tables.systems import REFERENCE_SYSTEM
@@ -73,17 +72,6 @@ def combine(trees: Sequence[Any], how: Callable[[Sequence[float]], float]):
   return how(trees)
 
 
-def _mean(values: Sequence[float]) -> float:
-  return sum(values) / len(values)
-
-
-def _spread(values: Sequence[float]) -> float:
-  """Return the standard deviation of a sample; 0 of a single value."""
-  mean = _mean(values)
-  squares = sum((x - mean) ** 2 for x in values)
-  return math.sqrt(squares / max(1, len(values) - 1))
-
-
 def system_row(
   runs: Sequence[Run],
   results: Sequence[Mapping[str, Any]],
@@ -107,10 +95,10 @@ def system_row(
     'seeds': [run.seed for run in runs],
     'ranked_seeds': [run.seed for run in runs if run.ranked],
     'workdirs': [str(run.folder) for run in runs],
-    **combine(trees, _mean),
+    **combine(trees, lambda values: mean_and_spread(values)[0]),
   }
   if len(runs) > 1:
-    row['std'] = combine(trees, _spread)
+    row['std'] = combine(trees, lambda values: mean_and_spread(values)[1])
   if CONTEXT in first:
     row['context_words'] = first[CONTEXT]['context_words']
   # Curves and differences are those of the first seed.

@@ -7,6 +7,7 @@ from etils import epath
 
 from mrnn_jax.evaluation import recall_curve
 from mrnn_jax.reports import charts, page_parts
+from mrnn_jax.reports.tables import format_convention
 from mrnn_jax.runtime import files
 from mrnn_jax.tables import forms
 from mrnn_jax.tables.rows import Row
@@ -69,7 +70,7 @@ def markdown(
     ]
   parts.append('## How each row was made')
   for row in rows:
-    convention = forms.convention_text(row['convention'])
+    convention = format_convention(row['convention'])
     line = f'- **{_cell(row["name"])}**: {_cell(convention)}'
     if row['command']:
       line += f'\n\n  ```\n  {_wrapped(row["command"])}\n  ```\n'
@@ -150,7 +151,7 @@ def _charts(
 def _details(rows: Sequence[Row]) -> str:
   parts = []
   for row in rows:
-    text = page_parts.paragraph(forms.convention_text(row['convention']))
+    text = page_parts.paragraph(format_convention(row['convention']))
     commands = row['command'].split(' && ') if row['command'] else []
     text += ''.join(
       f'<p><code>{page_parts.escape(command)}</code></p>'
