@@ -7,22 +7,6 @@
   const { images, sentences, thumbnails, links } = JSON.parse(
     document.getElementById('own-data').textContent);
 
-  function make(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes || {})) {
-      if (value === null || value === undefined || value === false) continue;
-      if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-      else element.setAttribute(name, value === true ? '' : value);
-    }
-    for (const child of children.flat(Infinity)) {
-      if (child !== null && child !== undefined) element.append(child);
-    }
-    return element;
-  }
-
-  const plain = (text) =>
-    text.normalize('NFKD').replace(/[\u0300-\u036f]/g, '').toLowerCase();
-  const words = (text) => ' ' + plain(text).replace(/[^a-z0-9]+/g, ' ') + ' ';
   const source = (i) => thumbnails
     ? (thumbnails[i] ? 'data:image/jpeg;base64,' + thumbnails[i] : '')
     : (links ? links[i] : '');
@@ -34,9 +18,9 @@
     const texts = (image.captions || []).map((x) => x.text)
       .concat((image.found || []).map(([text]) => text));
     image.name = plain(image.id);
-    image.words = words(texts.join(' '));
+    image.words = spaced(texts.join(' '));
   });
-  sentences.forEach((sentence) => { sentence.words = words(sentence.text); });
+  sentences.forEach((sentence) => { sentence.words = spaced(sentence.text); });
 
   const ORDERS = [
     ['data', 'as given', (x) => x.index],
@@ -74,7 +58,7 @@
 
   function matches(name, text) {
     return tokens.every((token) => name.includes(token) ||
-      text.includes(words(token).trimEnd()));
+      text.includes(spaced(token).trimEnd()));
   }
 
   function choose() {

@@ -29,10 +29,13 @@ def document(
     title: of the page; also its heading.
     body: HTML below the heading, without inline styles and event handlers,
       which the page's policy bars.
-    script: JavaScript that runs once the page is there.
+    script: JavaScript that runs once the page is there, after that of
+      ``page_parts.js``.
     extra_style: CSS besides that of ``page_parts.css``.
   """
   style = _read('page_parts.css') + extra_style
+  if script:
+    script = _read('page_parts.js') + script
   policy = (
     f"default-src 'none'; style-src {_digest(style)}; "
     f"script-src {_digest(script)}; img-src 'self' data: file:; "
