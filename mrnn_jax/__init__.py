@@ -6,6 +6,7 @@ What is named here is imported when it is first asked for, so that a part can
 be used without the rest.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mrnn_jax.runtime.along import PRETRAINED
@@ -19,19 +20,27 @@ __all__ = ['PRETRAINED', 'Ranker', 'TrainedModel', 'load', 'train']
 __version__ = '0.1.0'
 
 
-def load(path: str = PRETRAINED) -> 'TrainedModel':
-  """Load a trained model.
+def load(
+  path: str | Sequence[str] = PRETRAINED,
+  mean: str = 'arithmetic',
+  weights: str = '',
+) -> 'TrainedModel':
+  """Load a trained model, or several as one.
 
   Args:
     path: a workdir, or a file that ``--task=export`` wrote; by default the
-      pretrained model (see ``mrnn_jax/pretrained/README.md``).
+      pretrained model (see ``mrnn_jax/pretrained/README.md``).  Several, as a
+      list or separated by commas, are an ensemble: the mean of their word
+      probabilities at each step.
+    mean: 'arithmetic' or 'geometric'.
+    weights: of each of several in the mean, as '1,1,2'; '': all alike.
 
   Raises:
-    InputError: there is no model.
+    InputError: there is no model, or several do not go together.
   """
   from mrnn_jax.trained import TrainedModel
 
-  return TrainedModel.load(path)
+  return TrainedModel.load(path, mean=mean, weights=weights)
 
 
 def train(dataset: str, workdir: str, **settings: Any) -> 'TrainedModel':

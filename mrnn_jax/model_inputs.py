@@ -44,11 +44,11 @@ def check_dataset(
   trained_on: Mapping[str, Any], dataset: 'datasets.Dataset'
 ) -> None:
   """Raise InputError where a dataset's features are of another kind."""
-  check_encoder(trained_on, dataset.metadata['encoder'], str(dataset.path))
+  check_encoder(trained_on, dataset.metadata['encoder'], dataset.place)
   if dataset.feature_size != trained_on['feature_size']:
     raise InputError(
       f'the model was trained on features of {trained_on["feature_size"]} '
-      f'numbers, {dataset.path} has {dataset.feature_size}: use the features '
+      f'numbers, {dataset.place} has {dataset.feature_size}: use the features '
       'that it was trained on.'
     )
 

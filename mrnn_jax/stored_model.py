@@ -109,6 +109,8 @@ def check_description(description: Any, source: str) -> None:
   wrong = json_forms.misfit(description, _description_form())
   if not wrong and 'calibration' in description:
     wrong = stored_calibration.misfit(description['calibration'])
+  if not wrong and 'ensemble' in description:
+    wrong = _ensemble_misfit(description)
   if not wrong:
     # Words may be long.
     words = tuple(description['vocabulary'])
@@ -127,19 +129,73 @@ def check_description(description: Any, source: str) -> None:
     )
 
 
+def create(description: Mapping[str, Any], source: str) -> models.Model:
+  """Return the model that a description, found sound, is of.
+
+  Args:
+    description: see ``describe``; that of an ensemble has 'ensemble': its
+      'mean', and of each of 'members' config, dataset, step, 'weight' and where
+      its feature is 'first' in that of all.
+    source: where it is from.
+
+  Raises:
+    InputError: it is no model that this program knows.
+  """
+
+  def single(part: Mapping[str, Any]) -> models.Model:
+    config = complete(Given(), {'config': part['config']}, source)
+    return models.create_model(
+      config.model,
+      len(description['vocabulary']),
+      part['dataset']['feature_size'],
+      config.fixed(),
+    )
+
+  ensemble = description.get('ensemble')
+  if not ensemble:
+    return single(description)
+  members = [
+    models.Member(single(part), part['weight'], part['first'])
+    for part in ensemble['members']
+  ]
+  return models.Ensemble.make(members, ensemble['mean'])
+
+
+def _ensemble_misfit(description: Mapping[str, Any]) -> str:
+  """Return what is wrong with the description of an ensemble, or ''."""
+  mean, members = (description['ensemble'][x] for x in ('mean', 'members'))
+  if mean not in models.MEANS:
+    return f'has a mean {printable(mean)} that this program does not know'
+  if not members:
+    return 'has an ensemble without members'
+  ends = []
+  for member in members:
+    size, first = member['dataset']['feature_size'], member['first']
+    if not member['weight'] > 0 or first < 0 or size < 1:
+      return 'has an ensemble whose members cannot be'
+    kind = models.MODELS.get(member['config'].get('model', 'm-rnn'))
+    if kind is None or kind.free_sizes or not kind.writes:
+      return 'has an ensemble with a model that cannot be in one'
+    ends.append(first + size)
+  if max(ends) != description['dataset']['feature_size']:
+    return 'has an ensemble whose features are of another size'
+  return ''
+
+
 def _description_form() -> dict[str, Any]:
   fields = {
     f'{name}?': json_forms.NUMBER if field.type is float else field.type
     for name, field in FIELDS.items()
   }
+  dataset = {
+    'feature_size': int,
+    'encoder': {'name': str, 'weights': str},
+  }
   return {
     'config': fields,
     'remembered?': fields,
     'vocabulary': [str],
-    'dataset': {
-      'feature_size': int,
-      'encoder': {'name': str, 'weights': str},
-    },
+    'dataset': dataset,
     'step?': int,
     'calibration?': stored_calibration.FORM,
     'start?': {
@@ -147,6 +203,18 @@ def _description_form() -> dict[str, Any]:
       'dataset': str,
       'step': int,
       'new_words': int,
+    },
+    'ensemble?': {
+      'mean': str,
+      'members': [
+        {
+          'config': fields,
+          'dataset': dataset,
+          'step': int,
+          'weight': json_forms.NUMBER,
+          'first': int,
+        }
+      ],
     },
   }
 
@@ -163,22 +231,19 @@ def _check_arrays(
     arrays: shape and dtype of the variables by name, and of 'norm_features'.
     source: where they are from.
   """
-  config = complete(Given(), description, source)
   D = description['dataset']['feature_size']
   try:
-    wanted = _shapes(
-      config.model,
-      len(description['vocabulary']),
-      D,
-      tuple(config.fixed().items()),
-    )
+    model = create(description, source)
+    wanted = _shapes(model)
+  except InputError:
+    raise
   except Exception as error:  # Sizes beyond all bounds.
     raise InputError(
       f'the model in {source} cannot be made ({messages.first_line(error)}): '
       'it is damaged.'
     ) from error
   # Of free sizes the number of axes: tables are as large as they are.
-  free = models.MODELS[config.model].free_sizes
+  free = model.free_sizes
   found = {
     name: len(shape) if free and name in wanted else tuple(shape)
     for name, (shape, _) in arrays.items()
@@ -210,11 +275,8 @@ def _check_arrays(
 
 
 @functools.lru_cache
-def _shapes(
-  name: str, vocab_size: int, feature_size: int, options: tuple
-) -> dict[str, tuple[tuple[int, ...], type]]:
+def _shapes(model: models.Model) -> dict[str, tuple[tuple, type]]:
   """Return shapes and kinds of a model's variables, without making them."""
-  model = models.create_model(name, vocab_size, feature_size, dict(options))
   made = jax.eval_shape(lambda: models.init_variables(model, jax.random.key(0)))
   return {name: (x.shape, _kind(x.dtype)) for name, x in _flat(made).items()}
 
@@ -263,15 +325,9 @@ def _check_tables(
   description: Mapping[str, Any], variables: Mapping[str, Any], source: str
 ) -> None:
   """Raise InputError where the tables of free sizes lead nowhere."""
-  config = complete(Given(), description, source)
-  if not models.MODELS[config.model].free_sizes:
+  model = create(description, source)
+  if not model.free_sizes:
     return
-  model = models.create_model(
-    config.model,
-    len(description['vocabulary']),
-    description['dataset']['feature_size'],
-    config.fixed(),
-  )
   if wrong := model.misfit(variables['params']):
     raise InputError(f'the model in {source} is damaged: {wrong}.')
 

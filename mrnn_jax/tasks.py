@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import own_data, stored_model
+from mrnn_jax import own_data, stored_ensemble, stored_model
 from mrnn_jax.config import Config, Given
 from mrnn_jax.config.task_facts import TRAINING
 from mrnn_jax.data import datasets
@@ -80,7 +80,7 @@ def resolve(given: Given) -> Config:
       _check_named(given)
     given = given.adding(workdir=str(folder))
   if source := given.get('model_file'):
-    description = stored_model.read(source).description
+    description = stored_ensemble.read(source, *_ensemble(given)).description
   else:
     source = given.get('workdir')
     from mrnn_jax.runtime import checkpoint as checkpoint_lib
@@ -152,9 +152,19 @@ def _tell(
     )
 
 
+def _ensemble(given: Given | Config) -> tuple[str, str]:
+  """Return mean and weights of an ensemble, as they are asked for."""
+  names = ('ensemble', 'ensemble_weights')
+  if isinstance(given, Config):
+    return tuple(getattr(given, name) for name in names)
+  return tuple(given.get(name) for name in names)
+
+
 def _load(config: Config) -> TrainedModel:
   path = config.model_file or config.workdir
-  model = TrainedModel.load(path, parallel.local_devices(config.num_devices))
+  model = TrainedModel.load(
+    path, parallel.local_devices(config.num_devices), *_ensemble(config)
+  )
   if config_lib.TASKS[config.task].shared:
     model.check_shared(path)
   return model
@@ -286,7 +296,7 @@ def retrieve(config: Config) -> None:
   result, chance = retrieval_lib.retrieve(model, split, config)
   if not parallel.is_first():
     return
-  name = f'{model.config.model} (ours)'
+  name = f'{model.name} (ours)'
   print(
     tables.format_table(
       {name: {'retrieval': result}, 'chance': {'retrieval': chance}}

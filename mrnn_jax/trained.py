@@ -19,7 +19,13 @@ import jax
 import numpy as np
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import model_inputs, models, stored_calibration, stored_model
+from mrnn_jax import (
+  model_inputs,
+  models,
+  stored_calibration,
+  stored_ensemble,
+  stored_model,
+)
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
@@ -51,6 +57,7 @@ class TrainedModel(FromPython):
     devices: where to run.
     stored_config: the fixed fields as the model was stored with them.
     calibration: what the confidence of its captions is computed from.
+    ensemble: of several models put together: their 'mean' and 'members'.
   """
 
   model: models.Model
@@ -63,30 +70,36 @@ class TrainedModel(FromPython):
   devices: list[jax.Device]
   stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   calibration: Mapping[str, Any] | None = None
+  ensemble: Mapping[str, Any] | None = None
 
   @classmethod
   def load(
-    cls, path: epath.PathLike, devices: list[jax.Device] | None = None
+    cls,
+    path: epath.PathLike | Sequence[epath.PathLike],
+    devices: list[jax.Device] | None = None,
+    mean: str = 'arithmetic',
+    weights: str = '',
   ) -> 'TrainedModel':
-    """Load a model.
+    """Load a model, or several as one.
 
     Args:
-      path: a workdir, whose best model is taken, or a file that ``save`` wrote.
+      path: a workdir, whose best model is taken, or a file that ``save`` wrote;
+        or several, as a list or separated by commas, of which the mean of the
+        word probabilities is taken.
       devices: where to run; all local ones by default.
+      mean: 'arithmetic' or 'geometric', where there are several.
+      weights: of each in the mean, '1,1,2'; '': all alike.
 
     Raises:
-      InputError: there is no model, or it cannot be read.
+      InputError: there is no model, it cannot be read, or several do not go
+        together.
     """
-    path = epath.Path(path).expanduser()
-    stored = stored_model.read(path)
+    stored = stored_ensemble.read(path, mean, weights)
     description = stored.description
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
-    feature_size = description['dataset']['feature_size']
     model = cls(
-      model=models.create_model(
-        config.model, len(vocabulary), feature_size, config.fixed()
-      ),
+      model=stored_model.create(description, str(path)),
       variables=stored.variables,
       vocabulary=vocabulary,
       norm_features=stored.norm_features,
@@ -94,6 +107,7 @@ class TrainedModel(FromPython):
       dataset=description['dataset'],
       step=description['step'],
       stored_config=description['config'],
+      ensemble=description.get('ensemble'),
       devices=devices or parallel.local_devices(),
     )
     calibration = stored_calibration.of_model(description, model.identity())
@@ -120,6 +134,7 @@ class TrainedModel(FromPython):
       self.vocabulary.words,
       self.dataset,
       step=self.step,
+      **({'ensemble': self.ensemble} if self.ensemble else {}),
       **stored_calibration.carried(self.calibration, len(norm_features)),
     )
     stored = stored_model.StoredModel(
@@ -226,6 +241,13 @@ class TrainedModel(FromPython):
     return model_inputs.check_features(self.dataset, features)
 
   @property
+  def name(self) -> str:
+    """What tables call it."""
+    if self.ensemble:
+      return f'ensemble of {len(self.ensemble["members"])}'
+    return self.config.model
+
+  @property
   def encoder_name(self) -> str:
     """The name of the encoder that made the features it was trained on."""
     return self.dataset['encoder']['name']
@@ -248,6 +270,8 @@ class TrainedModel(FromPython):
     # As it was stored: an option that came later makes it no other model.
     stored = dict(self.stored_config) or self.config.fixed()
     digest = hashlib.sha256(repr(stored).encode())
+    if self.ensemble:
+      digest.update(repr(self.ensemble).encode())
     for leaf in jax.tree.leaves(self.variables):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()

@@ -33,6 +33,7 @@ LAYERS = (
   ('mrnn_jax.config',),
   ('mrnn_jax.model_inputs', 'mrnn_jax.stored_calibration'),
   ('mrnn_jax.stored_model',),
+  ('mrnn_jax.stored_ensemble',),
   ('mrnn_jax.from_python',),
   ('mrnn_jax.trained',),
   ('mrnn_jax.evaluation',),

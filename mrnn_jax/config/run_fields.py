@@ -2,11 +2,18 @@
 
 import dataclasses
 
+from mrnn_jax import models
 from mrnn_jax.config import task_facts
-from mrnn_jax.config.fields import DATASET, PHOTOS, flag
+from mrnn_jax.config.fields import DATASET, PHOTOS, When, flag
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
 from mrnn_jax.runtime import progress
+
+_SEVERAL = When(
+  lambda c: len(datasets.split_paths(c.model_file)) > 1,
+  'with one model',
+  'name several by --model_file=A,B',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +29,28 @@ class RunFields:
   model_file: str = flag(
     '',
     'Use the model of this file (written by task=export), or of this other '
-    "workdir, instead of the workdir's.",
+    "workdir, instead of the workdir's. Several, separated by commas, are an "
+    'ensemble.',
     all_but(*TRAINING),
+  )
+  ensemble: str = flag(
+    'arithmetic',
+    'Mean of the word probabilities of several models, at each step.',
+    all_but(*TRAINING),
+    when=(_SEVERAL,),
+    choices=models.MEANS,
+  )
+  ensemble_weights: str = flag(
+    '',
+    'Weights of the models in that mean, separated by commas. Default: all '
+    'alike.',
+    all_but(*TRAINING),
+    when=(_SEVERAL,),
   )
   data_dir: str = flag(
     '',
-    "Folder of prepared datasets. Default: TFDS's own.",
+    "Folder of prepared datasets. Default: TFDS's own. Of several, separated "
+    'by commas, the features of an image are put together.',
     all_but('rank', 'export'),
     when=(DATASET,),
     remembered=True,

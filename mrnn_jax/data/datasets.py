@@ -4,15 +4,18 @@ A split is read once: its captions become word ids, which are small; features,
 which are not, are cached if they fit and read when needed if not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-import contextlib
+from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
+import os
 import re
 from typing import Any
 
 from etils import epath
 import numpy as np
 
+from mrnn_jax.data.feature_files.table import Encoder
+from mrnn_jax.data.records import JoinedRecords, Records, as_text
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
 from mrnn_jax.runtime import json_files, messages
 from mrnn_jax.runtime.errors import InputError
@@ -32,12 +35,15 @@ class Dataset:
     path: its folder.
     builder: the TFDS builder.
     metadata: what data_prep stored: word_counts, fingerprint, encoder, ...
+    parts: of one whose features are put together from several, these; path and
+      builder are then the first one's.
   """
 
   name: str
   path: epath.Path
   builder: Any
   metadata: Mapping[str, Any]
+  parts: tuple['Dataset', ...] = ()
 
   @property
   def fingerprint(self) -> str:
@@ -49,9 +55,27 @@ class Dataset:
     """D, the size of an image feature."""
     return self.metadata['feature_size']
 
+  @property
+  def place(self) -> str:
+    """Where it lies, for messages."""
+    return ' and '.join(str(x.path) for x in self.parts or (self,))
+
+  def records(self, split: str) -> Sequence[Mapping[str, Any]]:
+    """Open the records of a split: image_id, feature, captions.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    if not self.parts:
+      return Records(self, split)
+    return JoinedRecords(
+      [part.records(split) for part in self.parts],
+      f'the {split} splits in {self.place}',
+    )
+
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
-    source = _Source(self, 'train')
+    source = Records(self, 'train')
     return [
       as_text(caption)
       for i in range(len(source))
@@ -75,11 +99,17 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
 
   Args:
     name: of the dataset.
-    data_dir: folder of prepared datasets; '' for TFDS's own.
+    data_dir: folder of prepared datasets; '' for TFDS's own.  Of several,
+      separated by commas, the features of an image are put together in this
+      order; all else must be the same in each.
 
   Raises:
-    InputError: it is not there, or damaged.
+    InputError: it is not there, or damaged, or those of several folders do not
+      go together.
   """
+  folders = split_paths(data_dir)
+  if len(folders) > 1:
+    return _join([open_dataset(name, folder) for folder in folders])
   root = epath.Path(data_dir or default_data_dir()).expanduser()
   folders = versions(root / BUILDER / name)
   if not folders:
@@ -89,6 +119,44 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
       '--data_dir.'
     )
   return Dataset(name, folders[-1], *open_folder(folders[-1]))
+
+
+def split_paths(paths: str) -> list[str]:
+  """Split paths that are separated by commas; what is there is one path."""
+  paths = os.fspath(paths)
+  if ',' not in paths or epath.Path(paths).expanduser().exists():
+    return [paths]
+  return [path for path in paths.split(',') if path]
+
+
+def joined_fingerprint(fingerprints: Sequence[str]) -> str:
+  """Return the fingerprint of datasets put together."""
+  if len(fingerprints) == 1:
+    return fingerprints[0]
+  return hashlib.sha256(' '.join(fingerprints).encode()).hexdigest()
+
+
+def _join(parts: Sequence[Dataset]) -> Dataset:
+  """Return a dataset whose features are those of all of them.
+
+  Raises:
+    InputError: their captions differ.
+  """
+  first = parts[0]
+  for other in parts[1:]:
+    if other.metadata['word_counts'] != first.metadata['word_counts']:
+      raise InputError(
+        f'{first.path} and {other.path} have other training captions: give '
+        'datasets that were built from the same captions and lists.'
+      )
+  encoder = Encoder.joined([Encoder(**x.metadata['encoder']) for x in parts])
+  metadata = {
+    **first.metadata,
+    'fingerprint': joined_fingerprint([x.fingerprint for x in parts]),
+    'feature_size': sum(x.feature_size for x in parts),
+    'encoder': vars(encoder),
+  }
+  return Dataset(first.name, first.path, first.builder, metadata, tuple(parts))
 
 
 def versions(folder: epath.Path) -> list[epath.Path]:
@@ -254,51 +322,8 @@ def load_split(
   Raises:
     InputError: the split is missing, empty or damaged.
   """
-  source = _Source(dataset, name)
+  source = dataset.records(name)
   return make_split(name, source, vocabulary, cache_mb, first_caption_only)
-
-
-class _Source(Sequence):
-  """The records of a split; of a damaged one the file is named.
-
-  ArrayRecord's chunks carry hashes: other bytes than were written are noticed.
-  """
-
-  def __init__(self, dataset: Dataset, name: str):
-    self._dataset, self._name = dataset, name
-    with self._reading():
-      self._source = dataset.builder.as_data_source(name)
-      self._split = dataset.builder.info.splits[name]
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> Mapping[str, Any]:
-    with self._reading(index):
-      return self._source[index]
-
-  @contextlib.contextmanager
-  def _reading(self, index: int | None = None) -> Iterator[None]:
-    """Turn whatever goes wrong in reading into an InputError."""
-    try:
-      yield
-    except Exception as error:  # Readers raise whatever their C++ side does.
-      where = ''
-      if index is not None:
-        ends = np.cumsum(self._split.shard_lengths)
-        shard = np.searchsorted(ends, index, side='right')
-        where = f', at its file {self._split.filepaths[shard].name}'
-      raise InputError(
-        f'the {self._name} split in {self._dataset.path} cannot be read{where} '
-        f'({type(error).__name__}: {error}): build the dataset again by '
-        f'"python -m data_prep.build --dataset={self._dataset.name} '
-        '--overwrite ...".'
-      ) from error
-
-
-def as_text(value: str | bytes) -> str:
-  """Return a text of a record, which TFDS gives as bytes."""
-  return value.decode('utf-8') if isinstance(value, bytes) else value
 
 
 def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.data.feature_files.table import TOGETHER
 from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import progress
 from mrnn_jax.runtime.errors import InputError
@@ -94,28 +95,58 @@ def encode_alike(description: str, where: Any, weights: str = '') -> Encoded:
   """Encode photos as others were.
 
   Args:
-    description: the name of the others' ``Encoder``.
+    description: the name of the others' ``Encoder``, or of several whose
+      features were put together.
     where: the photos, see ``photos.given``.
     weights: the encoder's weights file, where no pip package brings it.
 
   Raises:
     InputError: the encoder is not one of ours, or no photo can be read.
   """
-  name, resize = parse_description(description)
-  if name not in encoders.ENCODERS:
+  kinds = [parse_description(x) for x in description.split(TOGETHER)]
+  if not all(name for name, _ in kinds):
     raise InputError(
       f'the model was trained on features of {description!r}, which '
       'this program cannot make: give them by --features=FILE.'
     )
   found = photos.given(where)
-  network = encoders.load(name, weights or None)
-  encoded = encode_photos(found, network, resize)
-  if not encoded.ids:
+  files = weights.split(',') if weights else [''] * len(kinds)
+  if len(files) != len(kinds):
     raise InputError(
-      f'none of the {len(found):,} photos can be read: '
-      f'{photos.reasons(encoded.unreadable)}.'
+      f'--encoder_weights={weights}: the model was trained on features of '
+      f'{len(kinds)} encoders, so give a file for each, separated by commas; '
+      'one that pip brings may be empty.'
     )
-  return encoded
+  encoded = []
+  for (name, resize), file in zip(kinds, files, strict=True):
+    network = encoders.load(name, file or None)
+    encoded.append(encode_photos(found, network, resize))
+    if not encoded[0].ids:
+      raise InputError(
+        f'none of the {len(found):,} photos can be read: '
+        f'{photos.reasons(encoded[0].unreadable)}.'
+      )
+  return _together(encoded)
+
+
+def _together(parts: Sequence[Encoded]) -> Encoded:
+  """Put together what several encoders made of the same photos."""
+  if len(parts) == 1:
+    return parts[0]
+  # A photo that changes meanwhile may be readable once.
+  readable = [set(part.ids) for part in parts]
+  ids = [name for name in parts[0].ids if all(name in x for x in readable)]
+  rows = [{name: i for i, name in enumerate(part.ids)} for part in parts]
+  features = np.concatenate(
+    [
+      part.features[[row[name] for name in ids]]
+      for part, row in zip(parts, rows, strict=True)
+    ],
+    axis=1,
+  )
+  unreadable = {name: why for part in parts for name, why in part.unreadable}
+  encoder = Encoder.joined([part.encoder for part in parts])
+  return Encoded(ids, features, list(unreadable.items()), encoder)
 
 
 def default_batch_size(network: encoders.Network) -> int:

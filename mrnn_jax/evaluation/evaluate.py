@@ -58,7 +58,7 @@ def evaluate(
   result = {
     'dataset': dataset.name,
     'split': config.split,
-    'model': model.config.model,
+    'model': model.name,
     'step': model.step,
     'convention': convention(model, split, ranked, config),
   }
@@ -148,6 +148,23 @@ def measure_captions(
   return metrics_lib.measure_captions(written, references, training_captions)
 
 
+def ensemble_convention(model: TrainedModel) -> dict[str, Any]:
+  """Return which mean of which models an ensemble is; {} of a single model."""
+  if not model.ensemble:
+    return {}
+  members = [
+    {
+      'model': part['config'].get('model'),
+      'encoder': part['dataset']['encoder']['name'],
+      'seed': part['config'].get('seed'),
+      'step': part['step'],
+      'weight': part['weight'],
+    }
+    for part in model.ensemble['members']
+  ]
+  return {'ensemble': {'mean': model.ensemble['mean'], 'members': members}}
+
+
 def convention(
   model: TrainedModel,
   split: datasets.CaptionSplit,
@@ -167,6 +184,7 @@ def convention(
     'min_word_count': model.config.min_word_count,
     'vocabulary': len(model.vocabulary),
     'encoder': model.dataset['encoder'],
+    **ensemble_convention(model),
   }
   measured = {
     'images': len(split.image_ids),

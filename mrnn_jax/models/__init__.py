@@ -16,6 +16,7 @@ from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models.contract import Examples, Model, Variables
 from mrnn_jax.models.devise import Devise
 from mrnn_jax.models.elman import Elman
+from mrnn_jax.models.ensemble import MEANS, Ensemble, Member
 from mrnn_jax.models.linear_embeddings import (
   BagRegression,
   CanonicalCorrelation,
@@ -29,8 +30,11 @@ from mrnn_jax.models.mrnn import MRNN, RNNBase
 from mrnn_jax.models.ngram import NGram
 
 __all__ = [
+  'MEANS',
   'MODELS',
+  'Ensemble',
   'Examples',
+  'Member',
   'Model',
   'Variables',
   'create_model',

@@ -43,7 +43,7 @@ def train(
     description: of the run, to be saved.
     checkpoints: of the workdir.
   """
-  say(f'reading {dataset.path}')
+  say(f'reading {dataset.place}')
   split, validation = (
     datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
     for name in ('train', 'validation')

@@ -93,7 +93,7 @@ class _Run:
     self.start, self.vocabulary = start, vocabulary
     self.config, self.devices, self.description = config, devices, description
     self.clock = run_times.Clock()
-    say(f'reading {dataset.path}')
+    say(f'reading {dataset.place}')
     self.split, self.validation = (
       datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
       for name in ('train', 'validation')

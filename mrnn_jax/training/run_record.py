@@ -85,8 +85,10 @@ def describe(
   remembered = config.remembered()
   if config.data_dir:
     # Also for tasks that start in another folder.
-    path = epath.Path(config.data_dir).expanduser()
-    remembered['data_dir'] = os.fspath(path.absolute())
+    remembered['data_dir'] = ','.join(
+      os.fspath(epath.Path(path).expanduser().absolute())
+      for path in datasets.split_paths(config.data_dir)
+    )
   return stored_model.describe(
     config.fixed(),
     remembered,

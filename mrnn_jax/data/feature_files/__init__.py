@@ -5,10 +5,12 @@ FeatureTable`` and name it in ``LOADERS`` by suffix.
 """
 
 from collections.abc import Callable
+import os
 
 from etils import epath
 
 from mrnn_jax.data.feature_files import hdf5, matlab, numpy_files
+from mrnn_jax.data.feature_files.joined import join
 from mrnn_jax.data.feature_files.table import Encoder, FeatureTable
 from mrnn_jax.runtime import errors, messages
 
@@ -24,7 +26,7 @@ LOADERS: dict[str, Callable[..., FeatureTable]] = {
 
 
 def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
-  """Open a feature file, or a folder of them.
+  """Open a feature file, a folder of them, or several files side by side.
 
   =========================  ================================================
   ``.npz``                   ``ids`` and ``features`` (and, if known, the
@@ -38,10 +40,12 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
   =========================  ================================================
 
   Args:
-    path: the file or folder.
+    path: the file or folder; or several, separated by commas, whose features
+      of an image are put together in this order (see ``joined``).
     ids_path: the list of names in the order of the features: a text file with
       one a line, or NeuralTalk's ``dataset.json``; by default it lies beside
-      the features.
+      the features.  Of several files as many lists, separated by commas; one
+      that is empty lies beside its file.
 
   Returns:
     The table; features that lie on a local disk as they are needed are
@@ -51,6 +55,15 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
     InputError: the file cannot be read or is not of that form.
   """
   path = epath.Path(path)
+  if not path.exists() and len(paths := os.fspath(path).split(',')) > 1:
+    ids_paths = ids_path.split(',') if ids_path else [''] * len(paths)
+    if len(ids_paths) != len(paths):
+      raise errors.InputError(
+        f'--features names {len(paths)} files and --feature_ids '
+        f'{len(ids_paths)} lists: give one for each, separated by commas.'
+      )
+    tables = map(load, paths, ids_paths)
+    return join(list(tables), paths)
   if not path.exists():
     raise errors.InputError(f'There is no {path}: correct --features.')
   loader = LOADERS.get(path.suffix.lower())

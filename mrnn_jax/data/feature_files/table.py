@@ -13,6 +13,10 @@ from mrnn_jax.runtime import errors
 _STORED = {2: np.float16, 4: np.float32, 8: np.float32}
 
 
+# Between the names of encoders whose features are put together.
+TOGETHER = ' + '
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder:
   """Which network made the features, as far as the file says.
@@ -24,6 +28,17 @@ class Encoder:
 
   name: str = 'unknown'
   weights: str = ''
+
+  @classmethod
+  def joined(cls, encoders: Sequence['Encoder']) -> 'Encoder':
+    """Return what made features that are put together from those of several."""
+    if len(encoders) == 1:
+      return encoders[0]
+    known = all(encoder.weights for encoder in encoders)
+    return cls(
+      TOGETHER.join(encoder.name for encoder in encoders),
+      '+'.join(encoder.weights for encoder in encoders) if known else '',
+    )
 
   def __str__(self) -> str:
     weights = f' (weights {self.weights[:12]})' if self.weights else ''
