@@ -362,8 +362,9 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
     checkpoint = checkpoints.restore(step)
   source = f'the checkpoint of step {step} in {workdir}'
   check_description(checkpoint.description, source)
+  state = checkpoint.state  # A run may keep an average of its parameters.
   variables = {
-    'params': checkpoint.state['params'],
+    'params': state.get('average', state['params']),
     'statistics': checkpoint.model['statistics'],
   }
   norm_features = checkpoint.model['norm_features']

@@ -125,8 +125,10 @@ class TrainedModel(FromPython):
     remembered = self.config.remembered()
     # Of this machine alone.
     del remembered['data_dir']
-    if fixed.get('init_from'):
-      fixed['init_from'] = epath.Path(fixed['init_from']).name
+    for name in ('init_from', 'teacher'):
+      if fixed.get(name):
+        paths = fixed[name].split(',')
+        fixed[name] = ','.join(epath.Path(path).name for path in paths)
     norm_features = self.norm_features[:norm_images]
     description = stored_model.describe(
       fixed,

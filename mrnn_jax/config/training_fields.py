@@ -26,6 +26,18 @@ def _schedule(*names: str) -> Sequence[When]:
   )
 
 
+_LIKELIHOOD = (
+  When(
+    lambda c: c.objective == 'likelihood',
+    'with --objective={objective}',
+    'choose --objective=likelihood',
+  ),
+)
+_TEACHER = When(
+  lambda c: c.teacher, 'without --teacher', 'name one by --teacher=W'
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingFields:
   """How the model is trained."""
@@ -43,6 +55,55 @@ class TrainingFields:
     'likelihood',
     'What training minimises; likelihood: the cost of eq. 6.',
     choices=tuple(OBJECTIVES),
+  )
+  teacher: str = flag(
+    '',
+    'Learn from this trained model too, or from several, separated by commas, '
+    'as an ensemble: from its probabilities of every training word. Workdirs '
+    'or files of task=export; of the same words.',
+    when=_LIKELIHOOD,
+  )
+  teacher_weight: float = flag(
+    0.5,
+    "Share of the cost that is the teacher's.",
+    when=(*_LIKELIHOOD, _TEACHER),
+    low=0,
+    high=1,
+  )
+  teacher_temperature: float = flag(
+    1.0,
+    "Temperature of the teacher's and the student's probabilities.",
+    when=(*_LIKELIHOOD, _TEACHER),
+    above=0,
+    high=100,
+  )
+  teacher_words: int = flag(
+    64,
+    'Likeliest words that are kept of what the teacher says of a target.',
+    when=(*_LIKELIHOOD, _TEACHER),
+    low=1,
+    high=10000,
+  )
+  label_smoothing: float = flag(
+    0.0,
+    'Share of every target that goes to all words alike.',
+    when=_LIKELIHOOD,
+    low=0,
+    high=0.99,
+  )
+  token_dropout: float = flag(
+    0.0,
+    'Rate at which words that are read become ##UNK##.',
+    when=_LIKELIHOOD,
+    low=0,
+    high=0.99,
+  )
+  average_decay: float = flag(
+    0.0,
+    'The model is the exponential moving average of its parameters after each '
+    'step, with this decay (.999); 0: the parameters themselves.',
+    low=0,
+    high=0.99999,
   )
   optimizer: str = flag(
     'adamw', 'Optimizer.', choices=('sgd', 'adam', 'adamw', 'rmsprop')

@@ -19,6 +19,8 @@ ACTIVATIONS = {'none': lambda x: x, 'relu': nn.relu, 'tanh': jnp.tanh}
 PRECISIONS = ('default', 'high', 'highest')
 # Which of a model's dropouts one is: w(t), r(t), I, m(t).
 WORD, RECURRENT, IMAGE, MULTIMODAL = 0, 1, 2, 3
+# What draws beside the models takes numbers from here on.
+NUM_SITES = 4
 
 
 def scaled_tanh(x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,10 +14,21 @@ from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import messages, parallel, stopping
 from mrnn_jax.runtime.progress import say
-from mrnn_jax.training import fitting, optimizers, run_record, run_times
+from mrnn_jax.training import (
+  fitting,
+  optimizers,
+  run_record,
+  run_times,
+  teacher,
+)
 from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
-from mrnn_jax.training.objectives import OBJECTIVES, Setting
+from mrnn_jax.training.objectives import (
+  OBJECTIVES,
+  Likelihood,
+  Objective,
+  Setting,
+)
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import TrainState, compile_train_step, create_state
 
@@ -78,6 +90,18 @@ def train(config: Config) -> None:
       run.train(checkpoints, latest, progress)
 
 
+def create_objective(config: Config) -> Objective:
+  """Return the objective that a configuration names, with its options."""
+  objective = OBJECTIVES[config.objective]
+  if not isinstance(objective.cost, Likelihood):
+    return objective
+  options = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(Likelihood)
+  }
+  return dataclasses.replace(objective, cost=Likelihood(**options))
+
+
 class _Run:
   """A training run: what stays the same over its steps."""
 
@@ -122,7 +146,10 @@ class _Run:
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
     self.optimizer = optimizers.create_optimizer(config, self.schedule)
     self.teacher_forcing = TeacherForcing(self.model, devices)
-    self.objective = OBJECTIVES[config.objective]
+    self.objective = create_objective(config)
+    if config.teacher:
+      said = teacher.load(config, dataset, self.split, vocabulary, devices)
+      self.objective = dataclasses.replace(self.objective, prepare=said.prepare)
     self.step_fn = compile_train_step(
       devices,
       objective=self.objective,
@@ -134,6 +161,7 @@ class _Run:
       words_per_batch=self.batches.words_per_batch,
       l2=config.l2,
       accumulate_steps=config.accumulate_steps,
+      average_decay=config.average_decay,
     )
     self.compiled_lengths: set[int] = set()
     num_devices = len(devices) * jax.process_count()
@@ -155,7 +183,8 @@ class _Run:
       variables = self.start.variables
     else:
       variables = models.init_variables(self.model, init_key)
-    return create_state(variables, self.optimizer, key)
+    average = bool(self.config.average_decay)
+    return create_state(variables, self.optimizer, key, average)
 
   def first_statistics(self) -> Mapping[str, Any]:
     """Return the features' statistics that the model begins with, and keeps."""
@@ -339,7 +368,7 @@ class _Run:
     """
     scores = self.teacher_forcing.log2_probs(
       parallel.local_copies(
-        {'params': state.params, 'statistics': statistics}, self.devices
+        {'params': state.measured, 'statistics': statistics}, self.devices
       ),
       self.validation,
       self.config.eval_batch_size,

@@ -6,12 +6,14 @@ devices, L2, clipping and the update are its own business.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from mrnn_jax.data.vocabulary import PAD
-from mrnn_jax.models import Model, Variables
+from mrnn_jax.data.vocabulary import PAD, START, UNK
+from mrnn_jax.models import Model, Variables, layers
 from mrnn_jax.models.losses import log2_probabilities
 
 Array = jax.Array
@@ -62,21 +64,119 @@ class Objective:
   prepare: Callable[[Setting, Any, Batch], Batch] | None = None
 
 
-def likelihood(
-  model: Model, variables: Variables, batch: Batch, row_keys: Array | None
-) -> tuple[Array, Sums]:
-  """Return the bits of the target words, - sum log2 P(w_n | w_<n, I) (eq. 6).
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+  """The bits of the target words, - sum log2 P(w_n | w_<n, I) (eq. 6).
+
+  A batch that a teacher has prepared has what it says of each target beside it
+  (see ``training.teacher``): its cross entropy is mixed in.
+
+  Attributes:
+    token_dropout: rate at which words that are read become ##UNK##.
+    label_smoothing: share of a target that goes to all V words alike.
+    teacher_weight: share of the cost that is the teacher's.
+    teacher_temperature: both distributions are taken at it; the cost is then
+      multiplied by its square, so that gradients keep their size (Hinton et al.
+      2015).
+  """
+
+  token_dropout: float = 0.0
+  label_smoothing: float = 0.0
+  teacher_weight: float = 0.0
+  teacher_temperature: float = 1.0
+
+  def __call__(
+    self,
+    model: Model,
+    variables: Variables,
+    batch: Batch,
+    row_keys: Array | None,
+  ) -> tuple[Array, Sums]:
+    """Return the cost of a batch in bits, and the bits of its targets.
+
+    Args:
+      model: the model.
+      variables: of the model.
+      batch: tokens, targets [B, T] and features [B, G, D]; of a teacher
+        'teacher_words' and 'teacher_probs' [B, T, k], 'teacher_rest' [B, V].
+      row_keys: [B] dropout keys.
+    """
+    targets = batch['targets']
+    tokens = drop_tokens(batch['tokens'], self.token_dropout, row_keys)
+    logits = model.apply(variables, tokens, batch['features'], row_keys)
+    bits = -log2_probabilities(logits, targets).sum()
+    cost = bits
+    if self.label_smoothing:
+      uniform = jnp.full((), 1 / logits.shape[-1])
+      smooth = cross_entropy(logits, uniform, targets)
+      share = self.label_smoothing
+      cost = (1 - share) * cost + share * smooth
+    if self.teacher_weight and 'teacher_words' in batch:
+      T, share = self.teacher_temperature, self.teacher_weight
+      soft = soft_targets(batch, logits.shape[-1])
+      cost = (1 - share) * cost + share * T**2 * cross_entropy(
+        logits / T, soft, targets
+      )
+    return cost, {'bits': bits, 'words': (targets != PAD).sum()}
+
+
+def drop_tokens(tokens: Array, rate: float, row_keys: Array | None) -> Array:
+  """Make words that are read ##UNK##, each with a probability.
 
   Args:
-    model: the model.
-    variables: of the model.
-    batch: tokens, targets [B, T] and features [B, G, D].
-    row_keys: [B] dropout keys.
+    tokens: [B, T] word ids.
+    rate: the probability; 0 does nothing.
+    row_keys: [B] a key per row, or None at inference.
   """
-  logits = model.apply(variables, batch['tokens'], batch['features'], row_keys)
-  bits = -log2_probabilities(logits, batch['targets']).sum()
-  words = (batch['targets'] != PAD).sum()
-  return bits, {'bits': bits, 'words': words}
+  if row_keys is None or not rate:
+    return tokens
+  kept = layers.dropout(
+    jnp.ones(tokens.shape), rate, row_keys, layers.NUM_SITES
+  )
+  special = (tokens == START) | (tokens == PAD)
+  return jnp.where((kept > 0) | special, tokens, UNK)
 
 
-OBJECTIVES = {'likelihood': Objective(likelihood)}
+def cross_entropy(logits: Array, wanted: Array, targets: Array) -> Array:
+  """Return - sum_v q(v) log2 P(v), summed over all targets.
+
+  Args:
+    logits: [B, T, V].
+    wanted: q, [B, T, V] or what broadcasts to it; sums to 1 over the words.
+    targets: [B, T] word ids; what is padding does not count.
+  """
+  # As matrices, see ``models.losses``.
+  V = logits.shape[-1]
+  rows = logits.reshape(-1, V)
+  if wanted.ndim:
+    wanted = wanted.reshape(-1, V)
+  normalizer = jax.nn.logsumexp(rows, axis=-1)
+  nats = normalizer - (rows * wanted).sum(-1)
+  return jnp.where(targets.ravel() == PAD, 0.0, nats).sum() / math.log(2)
+
+
+def soft_targets(batch: Batch, vocab_size: int) -> Array:
+  """Return a teacher's distribution [B, T, V] of the target words.
+
+  Of its k likeliest words it is exact; what is left is shared out over the
+  others as 'teacher_rest' says.
+
+  Args:
+    batch: 'teacher_words' and 'teacher_probs' [B, T, k]; 'teacher_rest' [B, V]
+      of positive numbers, the same in each row.
+    vocab_size: V.
+  """
+  words, probs = batch['teacher_words'], batch['teacher_probs']
+  k = words.shape[-1]
+  words, probs = words.reshape(-1, k), probs.reshape(-1, k)
+  rest = batch['teacher_rest'][0]  # [V]
+  left = jnp.maximum(1 - probs.sum(1), 0) / jnp.maximum(
+    rest.sum() - rest[words].sum(1), 1e-9
+  )
+  rows = jnp.arange(len(words))[:, None]
+  soft = (left[:, None] * rest).at[rows, words].set(probs)
+  soft = soft.reshape(*batch['teacher_words'].shape[:-1], vocab_size)
+  return jax.lax.stop_gradient(soft)
+
+
+OBJECTIVES = {'likelihood': Objective(Likelihood())}

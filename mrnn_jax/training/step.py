@@ -34,6 +34,42 @@ class TrainState:
   key: Array
   learning_rate_scale: Array
 
+  @property
+  def measured(self) -> Any:
+    """The parameters that are validated, and used in the end."""
+    return self.params
+
+
+@flax.struct.dataclass
+class AveragedState(TrainState):
+  """A state that keeps an average of the parameters.
+
+  Attributes:
+    average: of the parameters after each step, the later ones weighing more.
+  """
+
+  average: Any
+
+  @property
+  def measured(self) -> Any:
+    """The parameters that are validated, and used in the end."""
+    return self.average
+
+
+def averaged(average: Any, params: Any, steps: Array, decay: float) -> Any:
+  """Take parameters into their exponential moving average.
+
+  Args:
+    average: after one step less; of the first step it has no weight.
+    params: after ``steps`` steps.
+    steps: () steps taken.
+    decay: what the average so far weighs; less at first, steps / (10 + steps),
+      so that the random beginning is soon forgotten.
+  """
+  steps = steps.astype(jnp.float32)
+  decay = jnp.minimum(decay, (steps - 1) / (9 + steps))
+  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+
 
 def squared_norm(tree: Any) -> Array:
   """Return the sum of squares of all leaves, the ||theta||^2 of eq. 6."""
@@ -76,6 +112,7 @@ def train_step(
   words_per_batch: float,
   l2: float,
   accumulate_steps: int = 1,
+  average_decay: float = 0.0,
 ) -> tuple[TrainState, Metrics]:
   """Take one step; runs on every device, on its rows of the batch.
 
@@ -95,6 +132,7 @@ def train_step(
     l2: lambda.
     accumulate_steps: parts that the device works through its rows in, B being
       a multiple of it.  The step is the same but for rounding.
+    average_decay: of the average of an ``AveragedState``.
 
   Returns:
     The new state, and the objective's sums over all devices, the whole cost
@@ -128,6 +166,12 @@ def train_step(
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,
   )
+  if isinstance(state, AveragedState):
+    new_state = new_state.replace(
+      average=averaged(
+        state.average, new_state.params, new_state.step, average_decay
+      )
+    )
   return new_state, {
     **sums,
     'cost': cost / words_per_batch + l2 * squared_norm(state.params),
@@ -139,15 +183,28 @@ def create_state(
   variables: models.Variables,
   optimizer: optax.GradientTransformation,
   key: Array,
+  average: bool = False,
 ) -> TrainState:
-  """Return the state before the first step."""
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=variables['params'],
-    opt_state=optimizer.init(variables['params']),
-    key=key,
-    learning_rate_scale=jnp.ones(()),
-  )
+  """Return the state before the first step.
+
+  Args:
+    variables: of the model.
+    optimizer: what ``create_optimizer`` returns.
+    key: of everything random.
+    average: whether an average of the parameters is kept.
+  """
+  parts = {
+    'step': jnp.zeros((), jnp.int32),
+    'params': variables['params'],
+    'opt_state': optimizer.init(variables['params']),
+    'key': key,
+    'learning_rate_scale': jnp.ones(()),
+  }
+  if not average:
+    return TrainState(**parts)
+  # Of its own: a step gives up the arrays of the state before.
+  copied = jax.tree.map(jnp.array, variables['params'])
+  return AveragedState(**parts, average=copied)
 
 
 def compile_train_step(
