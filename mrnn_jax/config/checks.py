@@ -57,6 +57,18 @@ def check(config: Any) -> None:
       'begins from nothing; only models that are trained step by step can '
       'begin from another.'
     )
+  if config.objective == 'self_critical':
+    kind = models.MODELS[config.model]
+    if not (kind.writes and kind.sees_images and not kind.fitted):
+      raise InputError(
+        f'--objective=self_critical is for models that write captions of '
+        f'images and are trained step by step, not for --model={config.model}.'
+      )
+    if not config.init_from:
+      raise InputError(
+        '--objective=self_critical goes on from a trained model: name it by '
+        '--init_from=W.'
+      )
   if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
     raise InputError(
       f'--objective={config.objective} compares the captions of a batch with '

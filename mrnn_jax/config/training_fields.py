@@ -53,8 +53,24 @@ class TrainingFields:
   num_epochs: float = flag(12, 'Passes over the training captions.', above=0)
   objective: str = flag(
     'likelihood',
-    'What training minimises; likelihood: the cost of eq. 6.',
+    'What training minimises; likelihood: the cost of eq. 6; self_critical: '
+    'sampled captions weighed by their CIDEr-D, which goes on from a trained '
+    'model (--init_from) and is validated by CIDEr-D.',
     choices=tuple(OBJECTIVES),
+  )
+  samples_per_image: int = flag(
+    5,
+    'Captions that self_critical draws of the image of each caption of a '
+    'batch.',
+    when=(
+      When(
+        lambda c: c.objective == 'self_critical',
+        'with --objective={objective}',
+        'choose --objective=self_critical',
+      ),
+    ),
+    low=2,
+    high=100,
   )
   teacher: str = flag(
     '',

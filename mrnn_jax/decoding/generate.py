@@ -26,6 +26,7 @@ def generate(
   batch_size: int = 100,
   progress: Callable[[int, int], None] | None = None,
   everywhere: bool = False,
+  first: int = 0,
 ) -> Decoded:
   """Write captions.
 
@@ -43,6 +44,7 @@ def generate(
     progress: called with images done and in all.
     everywhere: all processes call this at the same time and share the images;
       each of them returns all captions.
+    first: number of the first image, where they are some of many.
 
   Returns:
     What ``batches.decode_in_batches`` does, [N, K, ...].
@@ -56,7 +58,7 @@ def generate(
 
   def decode_fn(*batch):
     *inputs, rows = batch
-    rows = own[rows].astype(np.int32)
+    rows = (first + own[rows]).astype(np.int32)
     # Dealt in turn, as long captions come first.
     dealt = [
       x.reshape(len(x) // n, n, *x.shape[1:]).swapaxes(0, 1)

@@ -54,7 +54,7 @@ def cider_d(
   cider = CiderD(references if documents is None else documents)
   return np.asarray(
     [
-      SCALE * np.mean([cider.similarity(hypothesis, text) for text in texts])
+      SCALE * cider.mean_similarity(hypothesis, texts)
       for hypothesis, texts in zip(hypotheses, references, strict=True)
     ]
   )
@@ -74,7 +74,6 @@ class CiderD:
       frequencies.update({gram for text in texts for gram in _ngrams(text)})
     log_documents = math.log(len(documents))
 
-    @functools.cache
     def vector(text: str) -> _Vector:
       weights = {}
       squares = [0.0] * MAX_ORDER
@@ -86,11 +85,21 @@ class CiderD:
       norms = [math.sqrt(square) for square in squares]
       return _Vector(weights, norms, len(text.split()))
 
-    self._vector = vector
+    self._new_vector = vector
+    self._vector = functools.cache(vector)
 
   def similarity(self, hypothesis: str, reference: str) -> float:
     """Return the clipped and length-damped cosine, 0 to 1, the mean over n."""
     return _similarity(self._vector(hypothesis), self._vector(reference))
+
+  def mean_similarity(
+    self, hypothesis: str, references: Sequence[str]
+  ) -> float:
+    """Return the mean similarity to references; these alone are remembered."""
+    own = self._new_vector(hypothesis)
+    return float(
+      np.mean([_similarity(own, self._vector(text)) for text in references])
+    )
 
 
 def _ngrams(text: str) -> Counter[tuple[str, ...]]:

@@ -96,7 +96,7 @@ def train(
       value,
     )
     checkpoints.wait()
-  measure = run_record.measure(config.model)
+  measure = run_record.measure(config).name
   say(f'{plateau.finished}; validation {measure} {value:.2f}')
 
 

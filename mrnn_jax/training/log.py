@@ -15,6 +15,7 @@ from mrnn_jax.runtime import files, json_files, json_forms
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import format_seconds, say, tells
 from mrnn_jax.training import run_times
+from mrnn_jax.training.objectives import CIDER, PERPLEXITY, Measure
 
 LOG_FILE = 'log.jsonl'
 CURVE_FILE = 'loss.png'
@@ -68,6 +69,7 @@ class Log:
     self._writes = jax.process_index() == 0
     self._start = self._step = start
     self._bits = self._words = self._all_words = 0.0
+    self._reward = self._samples = 0.0
     self._clock, self._devices = clock or run_times.Clock(), devices
     # Seconds that steps had taken when the last line was written.
     self._before = run_times.of_steps(self._clock.seconds())
@@ -111,9 +113,12 @@ class Log:
     Raises:
       InputError: its cost or gradient is not finite.
     """
+    values = {
+      name: float(np.asarray(value.addressable_data(0))[0])
+      for name, value in metrics.items()
+    }
     cost, norm, bits, words = (
-      float(np.asarray(metrics[name].addressable_data(0))[0])
-      for name in ('cost', 'gradient_norm', 'bits', 'words')
+      values[name] for name in ('cost', 'gradient_norm', 'bits', 'words')
     )
     self._times.end()
     self._step = step
@@ -126,6 +131,8 @@ class Log:
     self._bits += bits
     self._words += words
     self._all_words += words
+    self._reward += values.get('reward', 0.0)
+    self._samples += values.get('samples', 0.0)
     if step % self._every == 0 or step == self._total:
       with self._clock.during('log'):
         self._training(step, cost, norm, learning_rate)
@@ -141,15 +148,22 @@ class Log:
     again = sum(seconds.values()) - seconds['start'] - seconds['compile']
     left = (self._total - step) * again / (step - self._start)
     perplexity = 2 ** (self._bits / self._words)
+    # Of samples, where a reward is; of captions else.
+    measured = {'train_perplexity': perplexity}
+    told = f'train perplexity {perplexity:8.2f}'
+    if self._samples:
+      reward = self._reward / self._samples
+      measured = {'train_reward': reward, 'sample_perplexity': perplexity}
+      told = f'reward {reward:6.3f}  perplexity of samples {perplexity:6.2f}'
     self._say(
-      f'{self._where(step)}  train perplexity {perplexity:8.2f}  '
+      f'{self._where(step)}  {told}  '
       f'{rate:8.0f} words/s  {format_seconds(left)} left'
     )
     self._write(
       {
         'step': step,
         'epoch': step / self._per_epoch,
-        'train_perplexity': perplexity,
+        **measured,
         'cost': cost,
         'gradient_norm': norm,
         'learning_rate': learning_rate,
@@ -158,21 +172,37 @@ class Log:
         **run_times.device_memory(self._devices),
       }
     )
-    self._bits = self._words = 0.0
+    self._bits = self._words = self._reward = self._samples = 0.0
     self._before = taken
 
-  def validation(self, step: int, perplexity: float, best: float) -> None:
-    """Take in a validation."""
+  def validation(
+    self,
+    step: int,
+    value: float,
+    best: float,
+    measure: Measure = PERPLEXITY,
+  ) -> None:
+    """Take in a validation.
+
+    Args:
+      step: after which.
+      value: what it gave, less being better.
+      best: the best so far.
+      measure: what that is.
+    """
     with self._clock.during('log'):
-      mark = '  (best)' if perplexity <= best else f'  (best {best:.2f})'
+      mark = '  (best)'
+      if value > best:
+        mark = f'  (best {measure.tell(best)})'
       self._say(
-        f'{self._where(step)}  validation perplexity {perplexity:.2f}{mark}'
+        f'{self._where(step)}  validation {measure.name} '
+        f'{measure.tell(value)}{mark}'
       )
       self._write(
         {
           'step': step,
           'epoch': step / self._per_epoch,
-          'validation_perplexity': perplexity,
+          measure.key: measure.sign * value,
         }
       )
       if self._writes:
@@ -248,27 +278,38 @@ class Log:
 
 
 def draw_loss_curve(lines: list[dict[str, Any]], path: epath.PathLike) -> None:
-  """Draw training and validation perplexity over epochs, as PNG."""
+  """Draw what training and validation gave over epochs, as PNG.
+
+  Perplexity, or CIDEr-D where that is what a run is validated by.
+  """
   # Not pyplot: it keeps global state and may look for a display.
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(7, 4.5), layout='constrained')
   axes = figure.subplots()
-  for name, label, style in (
+  rewarded = any(CIDER.key in line for line in lines)
+  curves = (
     ('train_perplexity', 'training (with dropout)', '-'),
-    ('validation_perplexity', 'validation', 'o-'),
-  ):
+    (PERPLEXITY.key, 'validation', 'o-'),
+  )
+  if rewarded:
+    curves = (
+      ('train_reward', 'training (samples)', '-'),
+      (CIDER.key, 'validation (greedy)', 'o-'),
+    )
+  for name, label, style in curves:
     points = [(x['epoch'], x[name]) for x in lines if name in x]
     if points:
       axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
-  axes.set_yscale('log')
-  ticks = (5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000, 2000)
-  low, high = axes.get_ylim()
-  shown = [tick for tick in ticks if low <= tick <= high]
-  axes.set_yticks(shown, [str(tick) for tick in shown])
-  axes.minorticks_off()
+  if not rewarded:
+    axes.set_yscale('log')
+    ticks = (5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000, 2000)
+    low, high = axes.get_ylim()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_yticks(shown, [str(tick) for tick in shown])
+    axes.minorticks_off()
   axes.set_xlabel('epoch')
-  axes.set_ylabel('perplexity per word')
+  axes.set_ylabel('CIDEr-D' if rewarded else 'perplexity per word')
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
   buffer = io.BytesIO()

@@ -1,7 +1,6 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
 from collections.abc import Callable, Mapping
-import dataclasses
 from typing import Any
 
 import jax
@@ -15,20 +14,16 @@ from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import messages, parallel, stopping
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import (
+  chosen_objective,
   fitting,
   optimizers,
   run_record,
   run_times,
-  teacher,
+  self_critical,
 )
 from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
-from mrnn_jax.training.objectives import (
-  OBJECTIVES,
-  Likelihood,
-  Objective,
-  Setting,
-)
+from mrnn_jax.training.objectives import CIDER, Setting
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import TrainState, compile_train_step, create_state
 
@@ -73,11 +68,11 @@ def train(config: Config) -> None:
     if latest is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
+        measure = run_record.measure(config)
         print(
           f'{config.workdir}: training is finished ({progress["finished"]}); '
           f'best: step {progress["best_step"]}, validation '
-          f'{run_record.measure(config.model)} '
-          f'{progress["best_perplexity"]:.2f}.'
+          f'{measure.name} {measure.tell(progress["best_perplexity"])}.'
         )
         return
     if models.MODELS[config.model].fitted:
@@ -88,18 +83,6 @@ def train(config: Config) -> None:
     run = _Run(config, devices, dataset, vocabulary, description, start)
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
-
-
-def create_objective(config: Config) -> Objective:
-  """Return the objective that a configuration names, with its options."""
-  objective = OBJECTIVES[config.objective]
-  if not isinstance(objective.cost, Likelihood):
-    return objective
-  options = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(Likelihood)
-  }
-  return dataclasses.replace(objective, cost=Likelihood(**options))
 
 
 class _Run:
@@ -146,10 +129,9 @@ class _Run:
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
     self.optimizer = optimizers.create_optimizer(config, self.schedule)
     self.teacher_forcing = TeacherForcing(self.model, devices)
-    self.objective = create_objective(config)
-    if config.teacher:
-      said = teacher.load(config, dataset, self.split, vocabulary, devices)
-      self.objective = dataclasses.replace(self.objective, prepare=said.prepare)
+    self.objective = chosen_objective.create(
+      config, dataset, self.split, vocabulary, devices
+    )
     self.step_fn = compile_train_step(
       devices,
       objective=self.objective,
@@ -301,7 +283,9 @@ class _Run:
             plateau.finished = f'all {self.total_steps} steps are taken'
           with clock.during('saving'):
             save(perplexity)
-          log.validation(step, perplexity, plateau.best_perplexity)
+          log.validation(
+            step, perplexity, plateau.best_perplexity, self.objective.measure
+          )
           continue
         stop()
         with clock.during('data'):
@@ -338,7 +322,8 @@ class _Run:
       checkpoints.wait()
     log.close(
       f'{plateau.finished}; best: step {plateau.best_step}, validation '
-      f'perplexity {plateau.best_perplexity:.2f}'
+      f'{self.objective.measure.name} '
+      f'{self.objective.measure.tell(plateau.best_perplexity)}'
     )
 
   def doing(self, batch: Mapping[str, Any]) -> str:
@@ -361,15 +346,27 @@ class _Run:
   ) -> float:
     """Return the corpus perplexity of the validation split.
 
+    Of an objective with another measure that; less is better.
+
     Args:
       state: replicated.
       statistics: of the features, replicated.
       between: called before every batch; what it raises ends the validation.
     """
+    variables = parallel.local_copies(
+      {'params': state.measured, 'statistics': statistics}, self.devices
+    )
+    if self.objective.measure is CIDER:
+      return -self_critical.validate(
+        self.model,
+        parallel.unreplicate(variables),
+        self.devices,
+        self.validation,
+        self.vocabulary,
+        self.config.max_words,
+      )
     scores = self.teacher_forcing.log2_probs(
-      parallel.local_copies(
-        {'params': state.measured, 'statistics': statistics}, self.devices
-      ),
+      variables,
       self.validation,
       self.config.eval_batch_size,
       between=between,

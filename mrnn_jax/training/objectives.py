@@ -41,6 +41,29 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measure:
+  """What a model is validated by.
+
+  Attributes:
+    name: as people read it.
+    key: in the log.
+    sign: 1 where less is better, -1 where more is.
+  """
+
+  name: str
+  key: str
+  sign: int
+
+  def tell(self, value: float) -> str:
+    """Return a value of which less is better, as people read it."""
+    return f'{self.sign * value:.{2 if self.sign > 0 else 3}f}'
+
+
+PERPLEXITY = Measure('perplexity', 'validation_perplexity', 1)
+CIDER = Measure('CIDEr-D', 'validation_cider_d', -1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Objective:
   """An objective.
 
@@ -57,11 +80,13 @@ class Objective:
       [B, G] are the numbers of its captions in the split, -1 for none.  It
       returns the batch with arrays [B, ...] added that ``cost`` will find
       there, such as samples and their rewards.
+    measure: what it is validated by.
   """
 
   cost: Callable[[Model, Variables, Batch, Array | None], tuple[Array, Sums]]
   whole_batch: bool = False
   prepare: Callable[[Setting, Any, Batch], Batch] | None = None
+  measure: Measure = PERPLEXITY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,4 +204,42 @@ def soft_targets(batch: Batch, vocab_size: int) -> Array:
   return jax.lax.stop_gradient(soft)
 
 
-OBJECTIVES = {'likelihood': Objective(Likelihood())}
+def policy_gradient(
+  model: Model, variables: Variables, batch: Batch, row_keys: Array | None
+) -> tuple[Array, Sums]:
+  """Return - sum advantage x log2 P(sample), the mean over an image's samples.
+
+  Samples are of the words that may be written, and so is P: its gradient is
+  that of the expected reward.
+
+  Args:
+    model: the model.
+    variables: of the model.
+    batch: features [B, G, D]; 'samples' [B, G n, T], 'rewards' and 'advantages'
+      [B, G n], see ``training.self_critical``.
+    row_keys: not looked at: samples were drawn without dropout.
+  """
+  del row_keys
+  features, samples = batch['features'], batch['samples']
+  B, G, D = features.shape
+  n, T = samples.shape[1] // G, samples.shape[2]
+  targets = samples.reshape(B * G * n, T)
+  tokens = jnp.pad(targets[:, :-1], [(0, 0), (1, 0)], constant_values=START)
+  images = jnp.repeat(features.reshape(B * G, 1, D), n, axis=0)
+  logits = model.apply(variables, tokens, images)
+  barred = jnp.array([PAD, START, UNK])
+  bits = -log2_probabilities(logits.at[..., barred].set(-1e9), targets).sum(1)
+  advantages = batch['advantages'].reshape(-1)
+  there = targets[:, 0] != PAD
+  return (advantages * bits).sum() / n, {
+    'bits': jnp.where(there, bits, 0).sum(),
+    'words': (targets != PAD).sum(),
+    'reward': batch['rewards'].sum(),
+    'samples': there.sum(),
+  }
+
+
+OBJECTIVES = {
+  'likelihood': Objective(Likelihood()),
+  'self_critical': Objective(policy_gradient, measure=CIDER),
+}

@@ -14,17 +14,20 @@ from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import json_forms, parallel
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.training.objectives import OBJECTIVES, Measure
 
 # Training images that every model takes along to estimate P(w) with.
 MAX_NORM_IMAGES = 1000
 
 
-def measure(model: str) -> str:
-  """Return the name of what a model's validation gives; less is better.
+def measure(config: Config) -> Measure:
+  """Return what a run is validated by.
 
-  Records and checkpoints call it perplexity, whatever it is.
+  Records and checkpoints call it perplexity, whatever it is; less is better.
   """
-  return 'perplexity' if models.MODELS[model].writes else 'mean rank'
+  if not models.MODELS[config.model].writes:
+    return Measure('mean rank', 'validation_mean_rank', 1)
+  return OBJECTIVES[config.objective].measure
 
 
 class Plateau:

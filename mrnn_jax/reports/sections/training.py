@@ -7,6 +7,7 @@ from mrnn_jax.models import MODELS
 from mrnn_jax.reports import charts, page_parts
 from mrnn_jax.reports.sections.commands import command
 from mrnn_jax.training import log as log_lib
+from mrnn_jax.training.objectives import CIDER, PERPLEXITY
 
 
 def section(config: Config) -> str:
@@ -24,12 +25,21 @@ def section(config: Config) -> str:
     charts.line_chart(
       [
         charts.Series('training, with dropout', points('train_perplexity')),
-        charts.Series('validation', points('validation_perplexity'), dots=True),
+        charts.Series('validation', points(PERPLEXITY.key), dots=True),
       ],
       'Perplexity a word',
       'epoch',
       'perplexity',
       log_y=True,
+    ),
+    charts.line_chart(
+      [
+        charts.Series('training, samples', points('train_reward')),
+        charts.Series('validation, greedy', points(CIDER.key), dots=True),
+      ],
+      'CIDEr-D',
+      'epoch',
+      'CIDEr-D',
     ),
     charts.line_chart(
       [charts.Series('cost of a step', points('cost'))],
