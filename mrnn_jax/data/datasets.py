@@ -273,7 +273,8 @@ class _Source(Sequence):
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: int) -> Mapping[str, Any]:
+  def __getitem__(self, index):
+    """Return a record, a mapping."""
     with self._reading(index):
       return self._source[index]
 

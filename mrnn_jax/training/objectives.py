@@ -73,7 +73,9 @@ def likelihood(
     batch: tokens, targets [B, T] and features [B, G, D].
     row_keys: [B] dropout keys.
   """
-  logits = model.apply(variables, batch['tokens'], batch['features'], row_keys)
+  logits: Any = model.apply(
+    variables, batch['tokens'], batch['features'], row_keys
+  )
   bits = -log2_probabilities(logits, batch['targets']).sum()
   words = (batch['targets'] != PAD).sum()
   return bits, {'bits': bits, 'words': words}
