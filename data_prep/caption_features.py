@@ -7,6 +7,7 @@ TFDS writes it as ArrayRecord, without TensorFlow.  Whoever trains opens it by
 from collections.abc import Sequence
 import itertools
 import os
+from typing import Any, ClassVar
 
 from etils import epath
 import tensorflow_datasets as tfds
@@ -18,7 +19,10 @@ from mrnn_jax.data import datasets
 from mrnn_jax.runtime import progress
 
 
-class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
+# A class without types says nothing of the arguments that its heirs may give.
+class CaptionFeatures(  # type: ignore[call-arg]
+  tfds.core.ShardBasedBuilder, skip_registration=True
+):
   """Writes records of image id, feature and captions, in the lists' order.
 
   It is not registered with TFDS, because it can only be made with its
@@ -35,7 +39,7 @@ class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   # Nothing is downloaded.  TFDS would look for a list of checksums beside the
   # module, for which it needs a package that it does not install everywhere.
-  url_infos = {}
+  url_infos: ClassVar[dict[str, Any]] = {}
 
   def __init__(
     self,
@@ -67,7 +71,8 @@ class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
   def _download_and_prepare(self, dl_manager, download_config=None):
     del dl_manager, download_config  # Nothing is downloaded.
     table = self._content.table
-    infos, planned = [], []
+    infos = []
+    planned: list[tuple[epath.Path, Sequence[records.Record]]] = []
     for split, rows in self._content.checked.splits.items():
       parts = shards.cut(rows, table.dim * table.dtype.itemsize)
       template = tfds.core.ShardedFileTemplate(

@@ -35,13 +35,13 @@ _MAX_REPORTED = 10
 class ExtractConfig:
   """What the flags say, see ``define_flags``."""
 
-  images: str | None = None
+  images: str = ''
   encoder: str = encoders.DEFAULT
   weights: str | None = None
   resize: str = 'squash'
   batch_size: int = 0
   dtype: str = 'float16'
-  output: str | None = None
+  output: str = ''
   overwrite: bool = False
 
   def __post_init__(self):

@@ -1,5 +1,6 @@
 """What people call from Python: captions, and photos in whatever form."""
 
+from collections.abc import Mapping
 import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ import numpy as np
 from mrnn_jax import config as config_lib
 from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data.vocabulary import UNK, Vocabulary, tokenize
+from mrnn_jax.decoding.options import DecodeOptions
+from mrnn_jax.decoding.search import Decoded
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
 
@@ -21,6 +24,25 @@ class FromPython:
 
   vocabulary: Vocabulary
   config: config_lib.Config
+
+  @property
+  def encoder_name(self) -> str:
+    """The name of the encoder that made the features it was trained on."""
+    raise NotImplementedError
+
+  def check_features(self, features: np.ndarray) -> np.ndarray:
+    """Return features [N, D] as an array, or raise InputError."""
+    raise NotImplementedError
+
+  def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
+    """Raise InputError where features come from another encoder."""
+    raise NotImplementedError
+
+  def generate(
+    self, features: np.ndarray, options: DecodeOptions, **how: Any
+  ) -> Decoded:
+    """Write captions [N, K, ...]."""
+    raise NotImplementedError
 
   def caption(
     self,

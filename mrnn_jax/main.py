@@ -54,7 +54,7 @@ def run() -> None:
   config_flags.define_flags(flags.FLAGS)
   # JAX's own flags may stand on the command line and in flag files.
   jax.config.config_with_absl()
-  sys.exit(cli.run(main, '', {}, takes=sys.maxsize))
+  cli.run(main, '', {}, takes=sys.maxsize)
 
 
 if __name__ == '__main__':

@@ -233,7 +233,8 @@ def _paths(config: Config) -> dict[str, str]:
   return {photo.id: photo.path for photo in photos.find_all(config.photos)}
 
 
-def _caption_table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _caption_table(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+  lines = list(items)
   names = [printable(line['image_id']) for line in lines]
   width = max(map(len, names))
   sure = 'sure  ' if 'confidence' in lines[0] else ''

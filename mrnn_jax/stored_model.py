@@ -78,7 +78,9 @@ def write(path: epath.PathLike, stored: StoredModel) -> None:
   path = epath.Path(path)
   if path.suffix != SUFFIX:
     raise InputError(f'{path}: the name of a model file ends in {SUFFIX}.')
-  arrays = {'norm_features': _half('norm_features', stored.norm_features)}
+  arrays: dict[str, Any] = {
+    'norm_features': _half('norm_features', stored.norm_features)
+  }
   for name, value in _flat(stored.variables).items():
     params = name.startswith('params/')
     arrays[name] = _half(name, value) if params else np.asarray(value)
@@ -244,16 +246,15 @@ def _check_arrays(
     ) from error
   # Of free sizes the number of axes: tables are as large as they are.
   free = model.free_sizes
-  found = {
+  norm_features = tuple(arrays.get('norm_features', ((), None))[0])
+  found: dict[str, Any] = {
     name: len(shape) if free and name in wanted else tuple(shape)
     for name, (shape, _) in arrays.items()
+    if name != 'norm_features'
   }
-  if free:
-    wanted = {
-      name: (len(shape), kind) for name, (shape, kind) in wanted.items()
-    }
-  norm_features = found.pop('norm_features', ())
-  shapes = {name: shape for name, (shape, _) in wanted.items()}
+  shapes: dict[str, Any] = {
+    name: len(shape) if free else shape for name, (shape, _) in wanted.items()
+  }
   different = [
     f'{printable(name[:50])} is {found.get(name, "missing")}, not '
     f'{shapes.get(name, "of the model")}'

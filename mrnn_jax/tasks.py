@@ -58,7 +58,7 @@ def train_model(**settings: Any) -> None:
   for name, value in settings.items():
     if name not in config_lib.FIELDS or name == 'task':
       raise InputError(f'train() takes no {name}: see --help for its settings.')
-    kind = config_lib.FIELDS[name].type
+    kind: Any = config_lib.FIELDS[name].type
     if not isinstance(value, (int, float) if kind is float else kind):
       raise InputError(f'{name}={value!r} is no {kind.__name__}.')
   run(Given({'task': 'train', **settings}, frozenset(settings)))

@@ -160,7 +160,7 @@ class TrainedModel(FromPython):
     self.check_writes()
     tokens = [self.encode(sentence) for sentence in sentences]
     # Exactly, on any device: it is the numbers that are asked for.
-    ranker = self.ranker(dtype='float32')
+    ranker = self.word_ranker(dtype='float32')
     return ranker.log_probs(tokens, self.check_features(features)).T
 
   def rank(
@@ -215,7 +215,8 @@ class TrainedModel(FromPython):
     """
     there = len(self.norm_features)
     if wanted is None:
-      return min(config_lib.FIELDS['norm_images'].default, there)
+      usual: Any = config_lib.FIELDS['norm_images'].default
+      return min(usual, there)
     ranks_words = self.model.sees_images and self.writes
     if wanted > there and ranks_words and parallel.is_first():
       print(
@@ -330,20 +331,39 @@ class TrainedModel(FromPython):
 
     Of a joint embedding an ``EmbeddingRanker``: the image block alone matters.
     """
+    if self.writes:
+      return self.word_ranker(image_block, tile_rows, dtype)
+    self.check_ranks()
+    if image_block not in self._embedding_rankers:
+      self._embedding_rankers[image_block] = EmbeddingRanker(
+        self.model, self.variables, self.devices, image_block
+      )
+    return self._embedding_rankers[image_block]
+
+  def word_ranker(
+    self, image_block: int = 100, tile_rows: int = 500, dtype: str = 'auto'
+  ) -> Ranker:
+    """Return what ranks by the probabilities of words, see ``Ranker``.
+
+    Raises:
+      InputError: the model gives none, or does not see images.
+    """
+    self.check_writes()
     self.check_ranks()
     tiling = (image_block, tile_rows, dtype)
-    if not self.writes:
-      tiling = (image_block,)
     if tiling not in self._rankers:
-      kind = Ranker if self.writes else EmbeddingRanker
-      self._rankers[tiling] = kind(
+      self._rankers[tiling] = Ranker(
         self.model, self.variables, self.devices, *tiling
       )
     return self._rankers[tiling]
 
+  # Those made so far: a second one would compile again.
   @functools.cached_property
-  def _rankers(self) -> dict[tuple, Ranker | EmbeddingRanker]:
-    """Those made so far: a second one would compile again."""
+  def _rankers(self) -> dict[tuple[int, int, str], Ranker]:
+    return {}
+
+  @functools.cached_property
+  def _embedding_rankers(self) -> dict[int, EmbeddingRanker]:
     return {}
 
   def encode(self, sentence: str) -> list[int]:

@@ -202,7 +202,7 @@ class _Words:
     """Return (captions read, distinct words) at some points on the way."""
     total = len(self._distinct)
     points = np.linspace(1, total, _GROWTH_POINTS).round().astype(int)
-    points = np.unique(points) if total else ()
+    points = np.unique(points)[: total or None]
     return [(int(n), self._distinct[n - 1]) for n in points]
 
 
@@ -221,20 +221,21 @@ class _Features:
 
   def __init__(self):
     self._block: list[np.ndarray] = []
-    self._first: np.ndarray | None = None
+    self._first = np.zeros(0)
+    self._any = False
     self._sum = self._squares = 0.0
     self._zeros = self._numbers = 0
     self._low, self._high = np.inf, -np.inf
     self._norms: list[np.ndarray] = []
-    self._varies: np.ndarray | None = None
+    self._varies = np.zeros(0, bool)
     self._seen: dict[bytes, str] = {}
     self._duplicates: list[str] = []
     self._not_finite: list[str] = []
 
   def add(self, image_id: str, feature: np.ndarray):
     """Take in the [D] feature of the next image."""
-    if self._first is None:
-      self._first = feature
+    if not self._any:
+      self._any, self._first = True, feature
       self._varies = np.zeros(feature.shape, bool)
     if not np.isfinite(feature).all():
       self._not_finite.append(image_id)

@@ -24,7 +24,7 @@ _TOKEN_FILES = {
     'Flickr30k.token',
   ),
 }
-_LISTS = {
+_LISTS: dict[str, dict[str, tuple[str, ...]]] = {
   'flickr8k': {
     'train': ('Flickr_8k.trainImages.txt',),
     'validation': ('Flickr_8k.devImages.txt',),

@@ -66,9 +66,12 @@ def choose(dataset: str, raw: raw_files.RawFiles) -> str:
     return dataset
   patterns = [name for names in _USUAL.values() for name in names]
   paths = raw.find_all('captions', patterns, several=True)
-  kinds = {_by_name(path.name) or recognise(path): path for path in paths}
   # The kind of captions.txt, which many use, is told by its first line.
-  kinds.pop(None, None)
+  kinds = {
+    kind: path
+    for path in paths
+    if (kind := _by_name(path.name) or recognise(path))
+  }
   if not kinds:
     raise errors.InputError(
       f'{paths[0]} is no captions file that is known: say what it is with'

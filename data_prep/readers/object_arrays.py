@@ -81,8 +81,8 @@ class _Dtype(pickles.StandIn):
     order, parts = _text(state[1]), state[2:5]
     if any(part is not None for part in parts):
       raise ValueError('an array of records')
-    if self.numpy is not None and order in '<>':
-      self.numpy = self.numpy.newbyteorder(order)
+    if self.numpy is not None and order in ('<', '>'):
+      self.numpy = self.numpy.newbyteorder('<' if order == '<' else '>')
 
 
 class _Array(pickles.StandIn):
@@ -99,9 +99,8 @@ class _Array(pickles.StandIn):
     size = math.prod(pickles.expect(side, int) for side in shape)
     if not dtype.is_object:
       array = np.frombuffer(data, dtype.numpy)
-      order = 'F' if by_columns else 'C'
       _check_text(array)
-      self.value = array.reshape(shape, order=order)
+      self.value = array.reshape(shape, order='F' if by_columns else 'C')
       return
     if not isinstance(data, list) or len(data) != size or len(shape) > 1:
       raise ValueError('an array of objects that is no list')

@@ -142,7 +142,7 @@ class RawFiles:
         f'Say where the raw data lies with --raw_dir, or give --{flag}.'
       )
     for level in self._levels():
-      found = []
+      found: list[epath.Path] = []
       for pattern in patterns:
         if several or not found:
           found += [path for path in level if _fits(path.name, pattern)]

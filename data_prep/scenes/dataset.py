@@ -152,7 +152,8 @@ def _invent(
 ) -> Scene:
   """Return a scene; in test, its first object is of a held-out combination."""
   background = rng.choice(BACKGROUNDS)
-  kept, allowed = [], []
+  kept: list[tuple[str, str]] = []
+  allowed: list[tuple[str, str]] = []
   for shape, colour in itertools.product(SHAPES, COLOURS):
     unseen = (background, shape, colour) in held_out
     (kept if unseen else allowed).append((shape, colour))

@@ -66,7 +66,7 @@ _PARTICIPLES = {
   'air': ('floating', 'hovering', 'hanging', 'flying', 'soaring'),
 }
 # Where an object on the ground or in the air is, by background.
-_WHERE = {
+_WHERE: dict[str, dict[str, tuple[str, ...]]] = {
   'meadow': {
     'ground': ('on the grass', 'in a green meadow', 'in a field', 'on a lawn'),
     'air': ('over the grass', 'above a green meadow', 'in a blue sky'),

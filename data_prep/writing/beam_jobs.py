@@ -67,18 +67,20 @@ def check(runner: str | None, options: str | None) -> tuple[str, ...]:
       f'--beam_runner={runner} is not known: take one of {", ".join(RUNNERS)}.'
     )
   parts = [part.strip() for part in (options or '').split(',') if part.strip()]
-  matches = [_OPTION.fullmatch(part) for part in parts]
-  for part, match in zip(parts, matches, strict=True):
+  options_given = []
+  for part in parts:
+    match = _OPTION.fullmatch(part)
     if match is None:
       raise errors.InputError(
         f'--beam_options has {messages.shorten(part)}: write name=value, with'
         ' commas between several.'
       )
+    options_given.append(f'--{match[1]}')
   if importlib.util.find_spec('apache_beam') is None:
     raise errors.InputError(
       f'--beam_runner={runner} needs Apache Beam: pip install apache-beam.'
     )
-  return tuple(f'--{match[1]}' for match in matches)
+  return tuple(options_given)
 
 
 def write(
@@ -99,7 +101,7 @@ def write(
   import apache_beam as beam  # Late: an extra, and slow to start.
   from apache_beam.options import pipeline_options
 
-  jobs = []
+  jobs: list[str] = []
   folder.mkdir()
   for path, rows in planned:
     job = folder / f'{len(jobs):06}.json'

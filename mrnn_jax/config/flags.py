@@ -1,6 +1,7 @@
 """The command line's flags: one for every field of ``Config``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -10,7 +11,7 @@ from mrnn_jax.config.settings import FIELDS, GROUPS
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
   """Define a flag for every field of ``Config``."""
-  define = {
+  define: dict[Any, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

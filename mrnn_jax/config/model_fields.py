@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 from mrnn_jax import models
 from mrnn_jax.config.fields import flag
 
 
-def make(names: tuple[str, ...], options: Mapping[str, dataclasses.Field]):
+def make(
+  names: tuple[str, ...], options: Mapping[str, dataclasses.Field]
+) -> Any:
   """Return the dataclass of the fields.
 
   Args:
@@ -20,7 +23,7 @@ def make(names: tuple[str, ...], options: Mapping[str, dataclasses.Field]):
     'baseline, does not see the image.',
     choices=names,
   )
-  declared = [('model', str, model)]
+  declared: list[tuple[str, Any, Any]] = [('model', str, model)]
   for name, option in options.items():
     limits = dict(option.metadata)
     text = limits.pop('help')
@@ -29,4 +32,5 @@ def make(names: tuple[str, ...], options: Mapping[str, dataclasses.Field]):
   return dataclasses.make_dataclass('ModelFields', declared, frozen=True)
 
 
-ModelFields = make(tuple(models.MODELS), models.options())
+# A class that is made has no fields that a type checker knows.
+ModelFields: Any = make(tuple(models.MODELS), models.options())

@@ -56,7 +56,17 @@ GROUPS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(*(group.fields for group in reversed(GROUPS))):
+class Config(  # The groups, the last one first: so fields come in their order.
+  MachineFields,
+  ScoringFields,
+  OwnFields,
+  RankingFields,
+  WritingFields,
+  TrainingFields,
+  ModelFields,
+  DataFields,
+  RunFields,
+):
   """Everything a run depends on.  See ``--help`` for each field."""
 
   def __post_init__(self):

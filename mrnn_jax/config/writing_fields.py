@@ -1,12 +1,13 @@
 """Fields that say how captions are written."""
 
 import dataclasses
+from typing import Any
 
 from mrnn_jax.config.fields import When, flag
 from mrnn_jax.config.task_facts import EVALUATION, WRITING
 
 # What is chosen with a model, and remembered beside it.
-_CHOSEN = {'tasks': ('train', *WRITING), 'remembered': True}
+_CHOSEN: dict[str, Any] = {'tasks': ('train', *WRITING), 'remembered': True}
 
 _SEARCH = When(lambda c: not c.sample, 'with --sample', 'leave out --sample')
 _STOPS = When(

@@ -91,7 +91,8 @@ class Names:
     # Number -> the longest name of another path by which it was claimed.
     self._claims: dict[int, str] = {}
     # The paths with folders, last parts first, sorted; made when needed.
-    self._turned: list[str] | None = None
+    self._turned: list[str] = []
+    self._is_turned = False
     for name in names:
       self.add(name)
 
@@ -116,7 +117,7 @@ class Names:
     """
     number = self._numbers.setdefault(image_key(name), len(self._names))
     self._names.append(name)
-    self._turned = None
+    self._is_turned = False
     return number
 
   def find(self, name: str) -> int | None:
@@ -184,8 +185,9 @@ class Names:
 
   def _ending_in(self, end: str) -> range:
     """Return the places in ``_turned`` of paths that are this below another."""
-    if self._turned is None:
+    if not self._is_turned:
       self._turned = sorted(_turn(x) for x in self._numbers if '/' in x)
+      self._is_turned = True
     begin = _turn(end)
     # What begins in it and a slash; '0' is what follows the slash.
     first = bisect.bisect_left(self._turned, f'{begin}/')

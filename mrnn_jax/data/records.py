@@ -25,7 +25,8 @@ class Records(Sequence):
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: int) -> Mapping[str, Any]:
+  def __getitem__(self, index):
+    """Return a record, a mapping."""
     with self._reading(index):
       return self._source[index]
 
@@ -64,7 +65,8 @@ class JoinedRecords(Sequence):
   def __len__(self) -> int:
     return len(self._parts[0])
 
-  def __getitem__(self, index: int) -> Mapping[str, Any]:
+  def __getitem__(self, index):
+    """Return a record, a mapping."""
     first = self._parts[0][index]
     features = [first['feature']]
     for number, part in enumerate(self._parts[1:], 1):

@@ -95,7 +95,7 @@ def decode_in_batches(
   images: np.ndarray,
   options: DecodeOptions,
   prefixes: Sequence[Sequence[int]] | None = None,
-  max_words: Sequence[int] | None = None,
+  max_words: Sequence[int] | np.ndarray | None = None,
   batch_size: int = 100,
   progress_fn: Callable[[int, int], None] | None = None,
 ) -> Decoded:
@@ -123,15 +123,15 @@ def decode_in_batches(
     prefixes = [()] * N
   if max_words is None:
     max_words = np.full(N, options.max_words)
-  max_words = np.asarray(max_words, np.int32)
+  limits = np.asarray(max_words, np.int32)
   prefix_lengths = np.array([len(p) for p in prefixes], np.int32)
-  if not len(max_words) == len(prefixes) == N:
+  if not len(limits) == len(prefixes) == N:
     raise ValueError(
-      f'{N} images, {len(prefixes)} prefixes, {len(max_words)} max_words.'
+      f'{N} images, {len(prefixes)} prefixes, {len(limits)} max_words.'
     )
-  if N and max_words.max() > options.max_words:
+  if N and limits.max() > options.max_words:
     raise InputError(
-      f'A caption of {max_words.max()} words is asked for, but max_words is'
+      f'A caption of {limits.max()} words is asked for, but max_words is'
       f' {options.max_words}.'
     )
   prefix = np.full((N, max(prefix_lengths, default=0)), PAD, np.int32)
@@ -148,10 +148,10 @@ def decode_in_batches(
     cut=np.zeros((N, K), bool),
   )
   # The longest first: what comes last decides how long others wait for it.
-  order = np.argsort(-max_words, kind='stable').astype(np.int32)
+  order = np.argsort(-limits, kind='stable').astype(np.int32)
   for start in range(0, N, batch_size):
     rows = order[start : start + batch_size]
-    inputs = (images, prefix, prefix_lengths, max_words)
+    inputs = (images, prefix, prefix_lengths, limits)
     # Rows of zeros fill up: 0 words to generate, so nobody waits for them.
     batch = [np.zeros((batch_size, *x.shape[1:]), x.dtype) for x in inputs]
     for filled, x in zip(batch, inputs, strict=True):

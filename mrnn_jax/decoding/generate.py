@@ -74,7 +74,7 @@ def generate(
     decode_fn,
     image_vectors(model, variables, features, own),
     options,
-    prefixes and [prefixes[i] for i in own],
+    prefixes and [prefixes[i] for i in own.tolist()],
     None if max_words is None else np.asarray(max_words)[own],
     batches.rows_per_call(len(own), batch_size * n),
     # The others are as far with theirs.

@@ -171,7 +171,8 @@ def extend_beam(
       penalty = (0 if penalty is None else penalty) + (
         options.diversity_penalty * taken.sum(axis=0)
       )
-  return tuple(jnp.concatenate(parts) for parts in zip(*groups, strict=True))
+  parents, words, best = map(jnp.concatenate, zip(*groups, strict=True))
+  return parents, words, best
 
 
 def _extend_group(state, log_probs, live, penalty, options):

@@ -7,6 +7,9 @@ batch normalisation is folded into the convolution before it.
 
 from collections.abc import Iterator
 import dataclasses
+import functools
+import itertools
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -22,7 +25,7 @@ FEATURE_SIZE = 1280
 _STEM = 32
 # Weights come from a file.  Flax traces how they would be drawn whenever a
 # network is compiled, layer by layer: nothing is quicker to trace than this.
-_FROM_FILE = {'kernel_init': nn.initializers.zeros}
+_FROM_FILE: dict[str, Any] = {'kernel_init': nn.initializers.zeros}
 _EPSILON = 1e-3
 # Of EfficientNet-B0: repeats, kernel size, stride, expansion, channels.
 _STAGES = (
@@ -126,18 +129,18 @@ class Depthwise(nn.Module):
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     # The last row and column that the place (0, 0) of the kernel sees.
     bottom, right = (-(-n // stride) * stride - stride for n in (height, width))
-    total = None
-    for i in range(k):
-      for j in range(k):
-        part = lax.slice(
-          x,
-          (0, i, j, 0),
-          (batch, i + bottom + 1, j + right + 1, channels),
-          (1, stride, stride, 1),
-        )
-        part = part * kernel[i, j].reshape(1, 1, 1, -1)
-        total = part if total is None else total + part
-    return total
+
+    def place(i: int, j: int) -> jax.Array:
+      part = lax.slice(
+        x,
+        (0, i, j, 0),
+        (batch, i + bottom + 1, j + right + 1, channels),
+        (1, stride, stride, 1),
+      )
+      return part * kernel[i, j].reshape(1, 1, 1, -1)
+
+    parts = itertools.starmap(place, itertools.product(range(k), repeat=2))
+    return functools.reduce(jnp.add, parts)
 
 
 class EfficientNetLite(nn.Module):

@@ -77,7 +77,9 @@ def encode_photos(
   Returns:
     Their features; a photo that cannot be read does not stop the others.
   """
-  rows, ids, unreadable = [], [], []
+  rows: list[np.ndarray] = []
+  ids: list[str] = []
+  unreadable: list[tuple[str, str]] = []
   batches = encode_batches(found, network, resize, batch_size)
   for features, reasons in batches:
     for feature, reason in zip(features, reasons, strict=True):
@@ -195,9 +197,10 @@ def encode_batches(
     reasons = []
     for i in range(min(batch_size, len(found) - first)):
       image = next(images)
-      failed = isinstance(image, photos.PhotoError)
-      reasons.append(str(image) if failed else '')
-      if not failed:
+      if isinstance(image, photos.PhotoError):
+        reasons.append(str(image))
+      else:
+        reasons.append('')
         batch[i] = image
     # While this one is computed, the next one is gathered.
     computing = apply(params, jax.device_put(batch)), reasons

@@ -126,7 +126,8 @@ def given(photos: Any) -> list[Photo]:
   """
   if isinstance(photos, str | os.PathLike):
     return find_all(os.fspath(photos))
-  if isinstance(photos, Image.Image | np.ndarray) and np.ndim(photos) < 4:
+  single = isinstance(photos, Image.Image)
+  if single or (isinstance(photos, np.ndarray) and photos.ndim < 4):
     photos = [photos]
   found = [_given(number, photo) for number, photo in enumerate(photos)]
   if not found:
@@ -310,9 +311,8 @@ def read_all(
 
 def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:
   """Scale a photo to a square."""
-  if resize == 'squash':
-    box = (0, 0, *image.size)
-  else:
+  box: tuple[float, float, float, float] = (0, 0, *image.size)
+  if resize != 'squash':
     side = min(image.size) * size / (size + _CROP_PADDING)
     left, top = ((length - side) / 2 for length in image.size)
     box = (left, top, left + side, top + side)

@@ -74,7 +74,9 @@ def caption_lines(
     found = reranking.by_consensus(consensus, features, found)
   elif reranked:
     found = reranking.by_pmi(model, found, config.rerank_exponent)
-  judged = [({}, hs) for hs in found]
+  judged: list[tuple[dict[str, Any], reranking.Hypotheses]] = [
+    ({}, hs) for hs in found
+  ]
   if calibration:
     judged = [
       (

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax import metrics as metrics_lib
@@ -66,8 +67,10 @@ class Calibration:
       return None
     return cls(
       metrics_lib.Logistic(
-        *(np.asarray(stored[x]) for x in ('mean', 'scale', 'weights')),
-        stored['bias'],
+        mean=np.asarray(stored['mean']),
+        scale=np.asarray(stored['scale']),
+        weights=np.asarray(stored['weights']),
+        bias=stored['bias'],
       ),
       stored['threshold'],
       stored['search'],
@@ -139,7 +142,8 @@ def distance(
   statistics = model.variables['statistics']
 
   def unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(scale_features(x, 'standardize', statistics), np.float64)
+    scaled = scale_features(jnp.asarray(x), 'standardize', statistics)
+    x = np.asarray(scaled, np.float64)
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
   there = unit(model.norm_features[:norm_images])
@@ -175,7 +179,7 @@ def calibrate(
   split: datasets.CaptionSplit,
   found: Sequence[reranking.Hypotheses],
   config: Config,
-) -> tuple[Calibration, dict[str, float]]:
+) -> tuple[Calibration, dict[str, float | None]]:
   """Fit a calibration to the hypotheses of a split.
 
   Args:
@@ -209,7 +213,8 @@ def calibrate(
     seen, unseen = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
     try:
       of_others = metrics_lib.fit_logistic(
-        *(np.concatenate([x[i] for i in seen]) for x in (evidence, above))
+        np.concatenate([evidence[i] for i in seen]),
+        np.concatenate([above[i] for i in seen]),
       )
     except (InputError, ValueError):
       of_others = logistic  # Too few to leave some out.
@@ -243,21 +248,21 @@ def similarity(
 
 
 def measure(
-  chances: Sequence[float], is_above: Sequence[bool]
-) -> dict[str, float]:
+  chances: Sequence[float] | np.ndarray, is_above: Sequence[bool]
+) -> dict[str, float | None]:
   """Return how good chances are.
 
   Returns:
     'auc' (None where all are alike), 'brier', the 'mean' chance and the share
     'above' the threshold.
   """
-  above = np.asarray(is_above, bool)
+  given, above = np.asarray(chances), np.asarray(is_above, bool)
   auc = None
   if 0 < above.sum() < len(above):
-    auc = metrics_lib.area_under_curve(chances, above)
+    auc = metrics_lib.area_under_curve(given, above)
   return {
     'auc': auc,
-    'brier': metrics_lib.brier_score(chances, above),
-    'mean': float(np.mean(chances)),
+    'brier': metrics_lib.brier_score(given, above),
+    'mean': float(given.mean()),
     'above': float(above.mean()),
   }

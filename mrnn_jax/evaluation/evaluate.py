@@ -96,7 +96,7 @@ def _measure_words(
   )
   result = {'perplexity': perplexities(scores)}
   first = parallel.is_first()
-  training = None
+  training: list[str] | None = None
   if first and model.knows(dataset):
     training = dataset.training_captions()
   if config.length_protocol == 'reference':
@@ -117,8 +117,8 @@ def _measure_confidence(
   lines: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
   """Return how good the chances are that stand beside captions."""
-  threshold = model.calibration['threshold']
-  values = confidence.similarity(split, [[line] for line in lines])
+  threshold = (model.calibration or {})['threshold']
+  values = confidence.similarity(split, [[dict(line)] for line in lines])
   return {
     'threshold': threshold,
     **confidence.measure(

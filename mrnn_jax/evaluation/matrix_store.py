@@ -86,7 +86,7 @@ class MatrixStore:
         ):
           if held:
             held.put(rows, columns, block)
-    return held and held.finish(len(features))
+    return held.finish(len(features)) if held else None
 
 
 class _File:

@@ -1,6 +1,7 @@
 """Teacher forcing: log2-probabilities of given captions, and perplexity."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ def eval_step(
     log2_prob [B] of each caption, and end_log2_prob [B], the part of it that
     is the probability of ``##END##``.
   """
-  logits = model.apply(variables, batch['tokens'], batch['features'])
+  logits: Any = model.apply(variables, batch['tokens'], batch['features'])
   log2_prob = log2_probabilities(logits, batch['targets'])  # [B, T]
   is_end = batch['targets'] == END
   return {
@@ -77,9 +78,7 @@ class TeacherForcing:
       for name in ('log2_prob', 'end_log2_prob')
     }
     batches = input_pipeline.evaluation_batches(split, batch_size, n)
-    if everywhere:
-      batches = parallel.share(batches)
-    for batch in batches:
+    for batch in parallel.share(batches) if everywhere else batches:
       between()
       if batch is None:  # Others have one step more.
         continue

@@ -10,6 +10,8 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from mrnn_jax import metrics as metrics_lib
 from mrnn_jax.config import Config
 from mrnn_jax.config.decoding import decode_options
@@ -26,7 +28,7 @@ def measure(
   model: TrainedModel,
   split: datasets.CaptionSplit,
   config: Config,
-  training_captions: list[str],
+  training_captions: list[str] | None,
 ) -> dict[str, Any]:
   """Write ``captions_reference_length.jsonl`` and measure it.
 
@@ -68,7 +70,7 @@ def measure(
   )
   with Progress('captions of reference length', 'sentences') as progress:
     decoded = model.generate(
-      split.features[[image for image, _ in rows]],
+      split.features[np.asarray([image for image, _ in rows])],
       options,
       prefixes=prefixes,
       max_words=lengths,

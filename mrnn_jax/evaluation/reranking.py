@@ -89,7 +89,7 @@ def log_means(
   real = [i for i, x in enumerate(tokens) if len(x) > 1]
   values = np.zeros(len(tokens))
   if real:
-    ranker = model.ranker(NUM_IMAGES, dtype='float32')
+    ranker = model.word_ranker(NUM_IMAGES, dtype='float32')
     values[real] = ranker.log_mean_probs(
       [tokens[i] for i in real], drawn, everywhere=True
     )

@@ -14,7 +14,7 @@ from mrnn_jax.evaluation import recall_curve
 from mrnn_jax.evaluation.matrix_store import MatrixStore
 from mrnn_jax.ranking.best_items import BestItems
 from mrnn_jax.ranking.ranker import log_mean_exp
-from mrnn_jax.runtime import files, parallel
+from mrnn_jax.runtime import files
 from mrnn_jax.trained import TrainedModel
 
 FOLDER = 'scores'
@@ -126,20 +126,18 @@ def compute_scores(
     sentences,
     model.identity(),
   )
-  drawn = []
-  if model.writes:
-    drawn = model.drawn_features(config.norm_images)
-  scores = store.matrix(f'{split.name}_images', split.features.all())
-  norm_log_probs = np.empty((len(sentences), 0), np.float32)
+  matrix = store.matrix(f'{split.name}_images', split.features.all())
+  drawn = model.drawn_features(config.norm_images if model.writes else 0)
+  normalizers: np.ndarray | None = np.empty((len(sentences), 0), np.float32)
   if len(drawn):
-    norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
-  if not parallel.is_first():
+    normalizers = store.matrix(f'{split.name}_norm', drawn)
+  if matrix is None or normalizers is None:  # The first process has them.
     return None
-  scores = np.asarray(scores)
+  scores = np.asarray(matrix)
   if not model.writes:  # One cosine serves both directions.
     return Scores(split.owner, scores, scores)
   return LogProbabilities.of(
-    split.owner, scores, np.asarray(norm_log_probs), split.lengths
+    split.owner, scores, np.asarray(normalizers), split.lengths
   )
 
 
@@ -165,7 +163,7 @@ def measure(
       metrics_lib.image_to_text_ranks(matrix, owner, shortlist)
     )
 
-  result = {'image_to_text': of_sentences(scores.image_to_text)}
+  result: dict[str, Any] = {'image_to_text': of_sentences(scores.image_to_text)}
   for name, matrix in scores.more().items():
     result[name] = of_sentences(matrix)
   result['text_to_image'] = metrics_lib.summarize_ranks(

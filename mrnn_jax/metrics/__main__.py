@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read_by_image(path: str, key: str) -> dict[str, Any]:
   """Return image id -> the value of a key, for every line of a file."""
-  values, first_lines = {}, {}
+  values: dict[str, Any] = {}
+  first_lines: dict[str, int] = {}
   for number, record in json_files.read_lines(epath.Path(path)):
     where = f'{path}:{number}'
     image_id = record.get('image_id')

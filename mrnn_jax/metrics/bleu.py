@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 from mrnn_jax.metrics.captions import check_captions
 
@@ -35,7 +36,7 @@ def bleu(
   check_captions(hypotheses, references)
   num_streams = max(map(len, references))
   # A missing reference must be None: '' would count as one of length 0.
-  streams = [
+  streams: list[Any] = [
     [texts[i] if i < len(texts) else None for texts in references]
     for i in range(num_streams)
   ]

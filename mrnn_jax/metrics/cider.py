@@ -69,7 +69,7 @@ class CiderD:
     Args:
       documents: tokenised captions of each image.
     """
-    frequencies = Counter()
+    frequencies: Counter[tuple[str, ...]] = Counter()
     for texts in documents:
       frequencies.update({gram for text in texts for gram in _ngrams(text)})
     log_documents = math.log(len(documents))

@@ -122,7 +122,7 @@ class Bags:
       rows: numbers of images -> their vectors [..., D].
       owner: [C] each caption's image, ascending.
     """
-    total = 0.0
+    total = np.zeros(())
     N = int(owner[-1]) + 1
     image = owner[self.caption]
     for first in range(0, N, _BLOCK):

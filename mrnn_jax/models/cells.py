@@ -159,5 +159,5 @@ def kernel_init(cell: Cell, scale: float) -> Callable[..., Array]:
   if not scale:
     return nn.initializers.lecun_normal()
   return lambda key, shape, dtype=jnp.float32: (
-    scale * jnp.eye(*shape, dtype=dtype)
+    scale * jnp.eye(shape[0], shape[1], dtype=dtype)
   )

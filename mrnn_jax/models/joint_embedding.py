@@ -6,6 +6,7 @@ fitted at one go; see ``bag_of_words`` for what it knows of a sentence.
 Letters: S sentences, T steps, D image feature, J the common space.
 """
 
+import functools
 from typing import ClassVar
 
 import jax
@@ -41,9 +42,11 @@ class JointEmbedding(ImageModel):
 
   def __call__(
     self, tokens: Array, features: Array, row_keys: Array | None = None
-  ) -> tuple[Array, Array]:
-    """Return vectors of sentences [S, T] and of images [..., D]."""
-    return self.sentence(tokens), self.image(features)
+  ) -> Array:
+    """Return the cosines [S, ...] of sentences [S, T], images [..., D]."""
+    sentences, images = self.sentence(tokens), self.image(features)
+    product = functools.partial(jnp.einsum, precision=self.precision)
+    return product('sj,...j->s...', sentences, images)
 
 
 def unit(vectors: Array) -> Array:

@@ -62,7 +62,7 @@ class Moments:
     weights = bags.inverse_document_frequencies()
     bags = bags.weighted(weights).units()
     share = np.bincount(examples.owner) / len(examples.owner)
-    mean, squares = 0.0, 0.0
+    mean, squares = np.zeros(()), np.zeros(())
     for first in range(0, len(share), _BLOCK):
       images = np.arange(first, min(first + _BLOCK, len(share)))
       x, w = scaled(images), share[images, None]

@@ -103,10 +103,10 @@ class NGram(Model):
 
   def language_step(self, carry: Array, tokens: Array) -> tuple[Array, Array]:
     """Read one word a row; the nodes [B, N - 1] of the last words."""
-    nodes = [tokens.astype(jnp.int32)]
+    found = [tokens.astype(jnp.int32)]
     for n in range(2, self.ngram_order):
-      nodes.append(self._child(n, carry[:, n - 2], nodes[0]))
-    nodes = jnp.stack(nodes, axis=1)
+      found.append(self._child(n, carry[:, n - 2], found[0]))
+    nodes = jnp.stack(found, axis=1)
     # Nothing goes on over a ##START##, which is no child of any node.
     return nodes, nodes.astype(jnp.float32)
 

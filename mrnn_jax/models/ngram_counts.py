@@ -299,7 +299,7 @@ def probabilities(
   row = levels[0].probs.copy()
   context = list(context)[max(0, len(context) - len(levels) + 1) :]
   for length in range(1, len(context) + 1):
-    number = 0
+    number: int | None = 0
     for depth, word in enumerate(context[len(context) - length :]):
       level = levels[depth]
       here = np.flatnonzero((level.parents == number) & (level.words == word))

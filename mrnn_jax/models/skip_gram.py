@@ -95,7 +95,7 @@ def _pairs(
   tokens, caption = tokens[chosen], caption[chosen]
   # Near words oftener than far ones: each word looks as far as is drawn.
   reach = rng.integers(1, window + 1, len(tokens))
-  pairs = [np.empty((0, 2), np.int32)]
+  found = [np.empty((0, 2), np.int32)]
   for distance in range(1, window + 1):
     same = caption[distance:] == caption[:-distance]
     before, after = tokens[:-distance], tokens[distance:]
@@ -104,8 +104,8 @@ def _pairs(
       (after, before, reach[distance:]),
     ):
       near = same & (far >= distance)
-      pairs.append(np.stack([word[near], other[near]], axis=1))
-  pairs = np.concatenate(pairs).astype(np.int32)
+      found.append(np.stack([word[near], other[near]], axis=1))
+  pairs = np.concatenate(found).astype(np.int32)
   rng.shuffle(pairs)
   return pairs
 

@@ -12,6 +12,7 @@ import numpy as np
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
+from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.ranker import Progress
 from mrnn_jax.runtime import parallel
 
@@ -87,7 +88,7 @@ class EmbeddingRanker:
 
   def blocks(
     self,
-    sentences: Sequence[Sequence[int]],
+    sentences: Sequence[Sentence],
     features: np.ndarray,
     progress: Progress | None = None,
     first: int = 0,
@@ -113,13 +114,13 @@ class EmbeddingRanker:
         if number <= first:
           continue
         if texts is None:
-          texts = self._embed([sentences[s] for s in rows])
+          texts = self._embed([sentences[s] for s in rows.tolist()])
         images = self._embed_images(features[columns])
         yield rows, columns, texts @ images.T
         if progress:
           progress(start * N + len(rows) * columns.stop, S * N)
 
-  def _embed(self, sentences: Sequence[Sequence[int]]) -> np.ndarray:
+  def _embed(self, sentences: Sequence[Sentence]) -> np.ndarray:
     """Return vectors [s, J] of sentences."""
     words = -(-max(map(len, sentences)) // _WORDS) * _WORDS
     vectors = []

@@ -60,7 +60,7 @@ def prefix_contexts(
 
   # The first prefix, ##START## alone, is its own parent.
   put(slice(0, 1), initial_carry, 1)
-  contexts = None
+  contexts = np.empty((0, 0), np.float32)
   for start, stop in zip(tree.levels, tree.levels[1:], strict=False):
     for first in range(start, stop, block):
       part = slice(first, min(first + block, stop))
@@ -69,7 +69,7 @@ def prefix_contexts(
       carry, context = language_step(*rows)
       count = part.stop - part.start
       put(part, carry, count)
-      if contexts is None:
+      if not len(contexts):
         contexts = np.empty((P, context.shape[-1]), np.float32)
       contexts[part] = context[:count]
   return contexts

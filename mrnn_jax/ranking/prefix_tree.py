@@ -6,10 +6,14 @@ next word ("edges").
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
 from mrnn_jax.data.vocabulary import START
+
+# Word ids, ``##START##`` to ``##END##``.
+Sentence = Sequence[int] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,7 @@ class PrefixTree:
   offsets: np.ndarray
 
   @classmethod
-  def build(cls, sentences: Sequence[Sequence[int]]) -> 'PrefixTree':
+  def build(cls, sentences: Sequence[Sentence]) -> 'PrefixTree':
     """Build the tree of sentences of word ids, ``##START##`` to ``##END##``."""
     lengths = np.asarray([len(sentence) for sentence in sentences]) - 1
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -114,6 +118,21 @@ class PrefixTree:
     return np.add.reduceat(values[self.paths], self.offsets[:-1], axis=0)
 
 
+class Edges(Protocol):
+  """What is cut into tiles: edges, by the prefix that they begin at.
+
+  Attributes:
+    edge_prefix: [Q] ascending.
+    edge_word: [Q] a word that follows the prefix.
+  """
+
+  @property
+  def edge_prefix(self) -> np.ndarray: ...  # noqa: D102
+
+  @property
+  def edge_word(self) -> np.ndarray: ...  # noqa: D102
+
+
 @dataclasses.dataclass(frozen=True)
 class Tiles:
   """The edges of a tree in tiles of few prefixes, all of one shape.
@@ -132,7 +151,7 @@ class Tiles:
 
   @classmethod
   def cut(
-    cls, tree: PrefixTree, num_prefixes: int, num_edges: int, multiple: int
+    cls, tree: Edges, num_prefixes: int, num_edges: int, multiple: int
   ) -> 'Tiles':
     """Cut a tree into tiles.
 

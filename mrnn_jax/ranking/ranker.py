@@ -18,7 +18,7 @@ Letters: S sentences, N images, P distinct prefixes, Q distinct pairs of a
 prefix and its next word ("edges"), V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import functools
 
 import jax
@@ -27,7 +27,7 @@ import numpy as np
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
-from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
+from mrnn_jax.ranking.prefix_tree import PrefixTree, Sentence, Tiles
 from mrnn_jax.runtime import parallel
 
 # Prefixes whose language path is run at a time, sentences of one tree, and
@@ -256,7 +256,7 @@ class Ranker:
 
   def blocks(
     self,
-    sentences: Sequence[Sequence[int]],
+    sentences: Sequence[Sentence],
     features: np.ndarray,
     progress: Progress | None = None,
     first: int = 0,
@@ -305,9 +305,10 @@ class Ranker:
       after = int(ends[min(number + turn, len(cuts)) - 1])
 
       def tell(share: float) -> None:
-        progress(before + int(share * (after - before)), int(ends[-1]))
+        if progress:
+          progress(before + int(share * (after - before)), int(ends[-1]))
 
-      values = edges[t].log_probs(features[columns], progress and tell)
+      values = edges[t].log_probs(features[columns], tell)
       return edges[t].tree.sum_edges(values)
 
     def shape_of(number: int) -> tuple[int, int]:
@@ -315,11 +316,12 @@ class Ranker:
       return len(trees[t][0]), columns.stop - columns.start
 
     numbers = range(first, len(cuts))
+    computed: Iterable[tuple[int, np.ndarray]]
     computed = ((number, compute(number)) for number in numbers)
     if everywhere:
-      rows = max((len(rows) for rows, _ in trees), default=0)
+      most = max((len(rows) for rows, _ in trees), default=0)
       computed = parallel.map_in_turns(
-        compute, numbers, shape_of, (rows, self._image_block)
+        compute, numbers, shape_of, (most, self._image_block)
       )
     for number, block in computed:
       t, columns = cuts[number]
@@ -350,7 +352,7 @@ class _Edges:
     self._contexts = parallel.replicate(contexts, ranker._devices)
 
   def log_probs(
-    self, features: np.ndarray, progress: Callable[[float], None] | None
+    self, features: np.ndarray, progress: Callable[[float], None]
   ) -> np.ndarray:
     """Return log P(word | prefix, image) [Q, n] for features [n, D]."""
     ranker, tiles = self._ranker, self._tiles
@@ -363,16 +365,15 @@ class _Edges:
     )
     values = np.empty((self._num_edges + 1, count), np.float32)
 
-    def collect(part, result):
+    def collect(part: slice, result: jax.Array) -> None:
       # [devices, tiles, images, edges] --> [tiles, edges, images]
-      result = np.asarray(result)[..., :count, :]
-      result = result.reshape(-1, *result.shape[2:]).swapaxes(1, 2)
-      values[tiles.edge[part]] = result
-      if progress:
-        progress(part.stop / len(tiles.prefixes))
+      found = np.asarray(result)[..., :count, :]
+      found = found.reshape(-1, *found.shape[2:]).swapaxes(1, 2)
+      values[tiles.edge[part]] = found
+      progress(part.stop / len(tiles.prefixes))
 
     step = self._num_devices * _TILES_PER_CALL
-    under_way = None
+    under_way: list[tuple[slice, jax.Array]] = []
     for start in range(0, len(tiles.prefixes), step):
       part = slice(start, start + step)
       rows = (
@@ -387,8 +388,8 @@ class _Edges:
         *parallel.split_rows(rows, self._num_devices),
       )
       # The host puts one call's results away while the next one is computed.
-      if under_way:
-        collect(*under_way)
-      under_way = part, result
-    collect(*under_way)
+      under_way.append((part, result))
+      if len(under_way) > 1:
+        collect(*under_way.pop(0))
+    collect(*under_way.pop())
     return values[:-1]

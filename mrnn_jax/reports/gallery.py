@@ -53,7 +53,7 @@ class Gallery:
   def as_json(self, photos: Photos | None) -> dict[str, Any]:
     """Return all that the page's script needs."""
     index = {image_id: i for i, image_id in enumerate(self.image_ids)}
-    sentences = [
+    sentences: list[dict[str, Any]] = [
       {'text': text, 'image': i}
       for i, texts in enumerate(self.references)
       for text in texts
@@ -225,7 +225,7 @@ def read_lines(
   """
   if not path.exists():
     return []
-  lines = []
+  lines: list[Line] = []
   for number, line in json_files.read_lines(path, _REMEDY):
     if wrong := json_forms.misfit(line, form(line)):
       raise InputError(f'{path}:{number} {wrong}: {_REMEDY}.')

@@ -6,7 +6,7 @@ bounded, and what is beyond is refused by a sentence.
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 from etils import epath
 
@@ -118,7 +118,7 @@ class LineError(ValueError):
 
 
 def cut_lines(
-  file: BinaryIO, max_bytes: int
+  file: IO[bytes], max_bytes: int
 ) -> Iterator[tuple[int, bytes, int]]:
   """Yield number, bytes and length of the lines of a file, ends included.
 

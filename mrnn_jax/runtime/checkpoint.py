@@ -91,8 +91,8 @@ class Checkpoints:
     # What the save under way takes the place of.
     self._replaced: epath.Path | None = None
 
-  def _open(self, create: bool) -> ocp.CheckpointManager | None:
-    if self._manager is None and (create or self.path.exists()):
+  def _open(self) -> ocp.CheckpointManager:
+    if self._manager is None:
       self._check_metrics()
       self.path.mkdir(parents=True, exist_ok=True)
       self._manager = orbax_manager.open_manager(
@@ -100,13 +100,16 @@ class Checkpoints:
       )
     return self._manager
 
+  def _open_if_there(self) -> ocp.CheckpointManager | None:
+    return self._open() if self._manager or self.path.exists() else None
+
   def latest_step(self) -> int | None:
     """Return the step of the latest checkpoint that is whole, None for none.
 
     Raises:
       InputError: there are checkpoints, but all are damaged.
     """
-    manager = self._open(create=False)
+    manager = self._open_if_there()
     steps = sorted(manager.all_steps(), reverse=True) if manager else []
     return self._first_whole(steps)
 
@@ -121,7 +124,7 @@ class Checkpoints:
     Raises:
       InputError: there are such steps, but all are damaged.
     """
-    manager = self._open(create=False)
+    manager = self._open_if_there()
     if not manager:
       return None
     found = [(self._perplexity(step), step) for step in manager.all_steps()]
@@ -131,12 +134,12 @@ class Checkpoints:
 
   def _perplexity(self, step: int) -> float:
     """Return what validation gave; infinite where there was none."""
-    metrics = self._manager.metrics(step)
+    metrics = self._open().metrics(step)
     return orbax_manager.perplexity_of(metrics) if metrics else math.inf
 
   def _first_whole(self, steps: list[int]) -> int | None:
     """Return the first step whose checkpoint is whole; tell of the others."""
-    damaged = []
+    damaged: list[int] = []
     for step in steps:
       if step not in self._damage:
         try:
@@ -232,7 +235,7 @@ class Checkpoints:
     if jax.process_index():
       return
     with self._writing():
-      manager = self._open(create=True)
+      manager = self._open()
       if checkpoint.step in manager.all_steps():
         self._replace(checkpoint.step)
       saved = manager.save(
@@ -262,7 +265,7 @@ class Checkpoints:
       return
     self._replaced = self.path / f'{step}{_REPLACED}'
     (self.path / str(step)).rename(self._replaced)
-    self._manager.reload()
+    self._open().reload()
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
@@ -330,8 +333,10 @@ class Checkpoints:
     return Checkpoint(step=step, **restored)
 
   def _read(self, step: int, **items: Any) -> dict[str, Any]:
-    manager = self._open(create=False)
+    manager = self._open_if_there()
     try:
+      if manager is None:
+        raise FileNotFoundError('there is none')
       restored = manager.restore(step, args=ocp.args.Composite(**items))
       return {name: restored[name] for name in items}
     except Exception as error:  # Orbax raises whatever its storage does.

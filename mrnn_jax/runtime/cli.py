@@ -160,9 +160,9 @@ def _with_flag_files(argv: Sequence[str]) -> list[str]:
   for word in words:
     name, equals, value = word.partition('=')
     if name in ('--flagfile', '-flagfile'):
-      value = value if equals else next(words, None)
-      if value is not None:
-        word = f'--flagfile={along.find_flag_file(value)}'
+      path = value if equals else next(words, None)
+      if path is not None:
+        word = f'--flagfile={along.find_flag_file(path)}'
     found.append(word)
   return found
 
@@ -171,7 +171,7 @@ def explain_os_error(error: OSError) -> str:
   """Say what the system refused, where, and what to do about it."""
   reason = error.strerror or str(error) or type(error).__name__
   where = f'{error.filename}: ' if error.filename else ''
-  advice = _ADVICE.get(error.errno, 'check the path and the disk')
+  advice = _ADVICE.get(error.errno or 0, 'check the path and the disk')
   return f'{where}{reason}: {advice}, then run the same command again.'
 
 

@@ -17,7 +17,8 @@ def apply(compilation_cache: bool, deterministic: bool) -> None:
   """
   if deterministic:
     determinism.be_deterministic()
-  if compilation_cache and not jax.config.jax_compilation_cache_dir:
+  there = jax.config.values['jax_compilation_cache_dir']
+  if compilation_cache and not there:
     jax.config.update('jax_compilation_cache_dir', compilation_cache_dir())
     # Many small programs take as long as a few large ones.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

@@ -7,7 +7,7 @@ from mrnn_jax.runtime.errors import printable
 MAX_NAME = 1_000
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
   """Return what an exception says, short enough for one sentence."""
   text = printable(str(error).split('\n')[0])[:300]
   return text.rstrip('.') or type(error).__name__

@@ -5,7 +5,7 @@ without Python objects, and only as far as they are what they claim.
 import math
 import os
 import pathlib
-from typing import BinaryIO
+from typing import IO, BinaryIO
 import zipfile
 
 import numpy as np
@@ -105,7 +105,7 @@ class Reader:
     return array
 
   def _header(
-    self, name: str, file: BinaryIO
+    self, name: str, file: IO[bytes]
   ) -> tuple[tuple[int, ...], np.dtype]:
     shape, dtype = read_header(file)
     if dtype.hasobject:
@@ -115,7 +115,7 @@ class Reader:
     return shape, dtype
 
 
-def read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
   """Return shape and dtype of a ``.npy``, and leave the file behind its header.
 
   NumPy has a parser of its own for them, which raises nearly anything.

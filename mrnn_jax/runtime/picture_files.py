@@ -181,8 +181,8 @@ def _draft(image: Image.Image, data: bytes, side: int) -> None:
       raise PictureError(_TOO_LARGE_JPEG)
     while scale < 8 and image.width * image.height > MAX_PIXELS * scale**2:
       scale *= 2
-  sides = [max(1, min(side, x // scale)) for x in image.size]
-  image.draft(None, tuple(sides))
+  width, height = (max(1, min(side, x // scale)) for x in image.size)
+  image.draft(None, (width, height))
 
 
 def _by_rows(data: bytes) -> bool:

@@ -144,6 +144,8 @@ def _of_slurm(environ: Mapping[str, str]) -> Place | None:
     return None
   # The first of 'a1', 'a1,b2', 'a[1-3,7],b2'.
   first = re.match(r'([^,\[]+)(?:\[([^,\-\]]+))?', nodes)
+  if not first:
+    raise InputError(f'SLURM_STEP_NODELIST={nodes} names no node.')
   port = 61440 + _number(environ, 'SLURM_JOB_ID') % 4096
   return Place(
     f'{first[1]}{first[2] or ""}:{port}',

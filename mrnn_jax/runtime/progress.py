@@ -126,12 +126,15 @@ class Progress:
       self._first = now, done, share
     if self._tells and now - self._last >= self._interval and share < 1:
       self._last = now
-      text = ', '.join(self._line(now, share) + [note] * bool(note))
+      line = self._line(self._first, now, share)
+      text = ', '.join(line + [note] * bool(note))
       self._print(f'{_bar(share)} {text}' if self._grows else text)
 
-  def _line(self, now: float, share: float) -> list[str]:
+  def _line(
+    self, first: tuple[float, int, float], now: float, share: float
+  ) -> list[str]:
     """Return the parts of a line."""
-    then, done_then, share_then = self._first
+    then, done_then, share_then = first
     seconds = max(now - then, 1e-9)
     text, left = f'{100 * share:.0f}%', 'some time'
     if self._unit and self._total:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from typing import BinaryIO
+from typing import IO
 
 from etils import epath
 import numpy as np
@@ -111,7 +111,7 @@ class Inputs:
     """Return which of the files one is, from 0."""
     return self._numbers[path]
 
-  def writer(self, file: BinaryIO) -> Writer:
+  def writer(self, file: IO[bytes]) -> Writer:
     """Begin a file of results."""
     return self._format.writer(file, self._head)
 

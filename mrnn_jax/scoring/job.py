@@ -16,7 +16,7 @@ Each record comes out as it went in, and with
 each a list where the record has a list of sentences.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -250,7 +250,7 @@ class _Job:
     return counts
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
+def ahead(items: Iterable[T]) -> Generator[T]:
   """Yield items, the next of which a thread makes in the meantime."""
   items = iter(items)
   with concurrent.futures.ThreadPoolExecutor(1) as pool:

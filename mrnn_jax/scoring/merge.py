@@ -8,7 +8,7 @@ block after another is copied, and nothing is computed or kept in memory.
 from collections.abc import Iterable, Sequence
 import contextlib
 import gzip
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from etils import epath
 
@@ -92,7 +92,7 @@ def _merge(
         ) from error
 
 
-def _merger(sources: Sequence[epath.Path], file: BinaryIO) -> Merger:
+def _merger(sources: Sequence[epath.Path], file: IO[bytes]) -> Merger:
   """Return what copies files of a kind, by their names."""
   name = sources[0].name.removesuffix('.gz')
   if name.endswith('.parquet'):
@@ -108,7 +108,7 @@ class _LineMerger:
   """Copies lines, byte for byte; of tables rows, and the names of columns."""
 
   def __init__(
-    self, sources: Sequence[epath.Path], file: BinaryIO, tables: bool
+    self, sources: Sequence[epath.Path], file: IO[bytes], tables: bool
   ):
     self._sources, self._file, self._tables = sources, file, tables
     self._open: dict[int, BinaryIO] = {}

@@ -19,6 +19,7 @@ gives.
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -93,7 +94,7 @@ class PairScorer:
       return model.apply(variables, features, method='image')
 
     def readout(variables, language, images, slot, word):
-      logits = rounded.apply(variables, language, images, method='readout')
+      logits: Any = rounded.apply(variables, language, images, method='readout')
       return prefix_scores.edge_log_probs(logits, slot, word)
 
     self._language = parallel.pmap(language, devices)
@@ -166,7 +167,7 @@ class PairScorer:
     contexts = self._contexts(plan.tree)
     tiles, n = plan.tiles, len(self._devices)
     values = np.empty(len(plan.edge_word) + 1, np.float32)
-    under_way = None
+    under_way: list[tuple[slice, jax.Array]] = []
     for start in range(0, len(tiles.prefixes), n):
       part = slice(start, start + n)
       rows = tiles.prefixes[part]  # [devices, tile rows]
@@ -178,10 +179,12 @@ class PairScorer:
         tiles.edge_word[part],
       )
       # The host puts one call's results away while the next one is computed.
-      if under_way:
-        values[tiles.edge[under_way[0]]] = under_way[1]
-      under_way = part, result
-    values[tiles.edge[under_way[0]]] = under_way[1]
+      under_way.append((part, result))
+      if len(under_way) > 1:
+        before, result = under_way.pop(0)
+        values[tiles.edge[before]] = result
+    before, result = under_way.pop()
+    values[tiles.edge[before]] = result
     return values[plan.path]
 
   def _contexts(self, tree: PrefixTree) -> np.ndarray:

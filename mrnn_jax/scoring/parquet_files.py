@@ -7,7 +7,7 @@ not read.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from etils import epath
 
@@ -98,7 +98,7 @@ class Parquet:
             yield Block(number, records, num_bytes * row // total)
             records = []
 
-  def writer(self, file: BinaryIO, head: pa.Schema) -> '_Writer':
+  def writer(self, file: IO[bytes], head: pa.Schema) -> '_Writer':
     """Begin a file with the columns of the input and those of results."""
     return _Writer(file, head, self._result_fields)
 
@@ -108,9 +108,10 @@ def _unreadable(path: epath.Path, error: Exception) -> InputError:
   return InputError(f'{path} cannot be read as Parquet ({reason}).')
 
 
-def _sentence_field(schema: pa.Schema) -> str | None:
+def _sentence_field(schema: pa.Schema) -> str:
+  """Return the column of sentences; '' where there is none."""
   names = records.SENTENCE_FIELDS
-  return next((name for name in names if name in schema.names), None)
+  return next((name for name in names if name in schema.names), '')
 
 
 def _records(part: pa.RecordBatch, first: int, sentence: str) -> list[Any]:
@@ -146,7 +147,7 @@ class _Writer:
   """Gathers rows until they are enough for a group."""
 
   def __init__(
-    self, file: BinaryIO, head: pa.Schema, result_fields: Sequence[str]
+    self, file: IO[bytes], head: pa.Schema, result_fields: Sequence[str]
   ):
     kind = head.field(_sentence_field(head)).type
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
@@ -195,7 +196,7 @@ class _Writer:
 class Merger:
   """Copies rows of files of one schema to another, see ``merge``."""
 
-  def __init__(self, sources: Sequence[epath.Path], file: BinaryIO):
+  def __init__(self, sources: Sequence[epath.Path], file: IO[bytes]):
     """Take the files, and the one to write to."""
     self._sources, self._file = sources, file
     self._open: dict[int, Iterator[pa.RecordBatch]] = {}
@@ -233,7 +234,7 @@ class Merger:
         self._flush()
 
   def _flush(self) -> None:
-    if self._waiting:
+    if self._waiting and self._writer is not None:
       table = pa.Table.from_batches(self._waiting)
       self._writer.write_table(table, _GROUP_ROWS)
     self._waiting = []

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import gzip
 import io
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol, cast
 import zlib
 
 from etils import epath
@@ -110,7 +110,7 @@ class Format(Protocol):
       wanted: says of a block's number whether it is.
     """
 
-  def writer(self, file: BinaryIO, head: Any) -> Writer:
+  def writer(self, file: IO[bytes], head: Any) -> Writer:
     """Begin a file of results."""
 
 
@@ -133,12 +133,12 @@ def open_input(
 
 
 @contextlib.contextmanager
-def create(path: epath.Path, packed: bool) -> Iterator[BinaryIO]:
+def create(path: epath.Path, packed: bool) -> Iterator[IO[bytes]]:
   """Create a file whose bytes depend on nothing but what is written."""
   with path.open('wb') as raw:
     if packed:
       with gzip.GzipFile('', 'wb', fileobj=raw, mtime=0) as file:
-        yield file
+        yield cast(IO[bytes], file)
     else:
       yield raw
 
@@ -184,7 +184,8 @@ def blocks_of(
     parse: line number and raw record -> record; None for a blank line.
     position: tells how much of the file is read.
   """
-  number, chunk, length = 0, [], 0
+  number, length = 0, 0
+  chunk: list[tuple[int, Any]] = []
 
   def block() -> Block:
     records = [parse(line, raw) for line, raw in chunk]

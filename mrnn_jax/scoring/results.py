@@ -1,6 +1,6 @@
 """What is said of each pair: its fields, from log-probabilities of words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import itertools
 from typing import Any
 
@@ -109,7 +109,7 @@ class _LogMeans:
   def __init__(
     self, model: TrainedModel, drawn: np.ndarray, config: Config, dtype: str
   ):
-    self._ranker = model.ranker(
+    self._ranker = model.word_ranker(
       config.rank_image_block, config.rank_tile_rows, dtype
     )
     self._drawn = drawn
@@ -142,7 +142,7 @@ class _LogMeans:
 
 
 def by_record(
-  records: Sequence[Record], columns: dict[str, list[Any]]
+  records: Sequence[Record], columns: Mapping[str, list[Any]]
 ) -> list[dict[str, Any]]:
   """Deal the fields of pairs out to the records that they are of."""
   places = itertools.accumulate(len(x.sentences) for x in records)

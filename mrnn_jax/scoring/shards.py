@@ -58,10 +58,11 @@ class Shard:
       raise InputError(
         f'--shard={text}: write i/n (i from 0 to n - 1), auto, or auto/n.'
       )
-    count = int(match[2]) if match[2] else None
-    index = int(match[1]) if match[1] != 'auto' else None
-    if index is None:
-      index, count = _of_environment(environ, count)
+    if match[1] == 'auto':
+      told = int(match[2]) if match[2] else None
+      index, count = _of_environment(environ, told)
+    else:
+      index, count = int(match[1]), int(match[2])
     if not index < count:
       raise InputError(
         f'--shard={text}: there is no shard {index} of {count}, they count '

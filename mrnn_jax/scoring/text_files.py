@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import csv
 import io
 import json
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from etils import epath
 
@@ -66,7 +66,7 @@ class JsonLines:
       return BadRecord(line, 'holds what cannot be written as JSON again')
     return make_record(line, fields, row)
 
-  def writer(self, file: BinaryIO, head: None) -> Writer:
+  def writer(self, file: IO[bytes], head: None) -> Writer:
     """Begin a file of JSON lines."""
     return _JsonWriter(file)
 
@@ -74,7 +74,7 @@ class JsonLines:
 class _JsonWriter:
   """A record's own text, and behind it the results."""
 
-  def __init__(self, file: BinaryIO):
+  def __init__(self, file: IO[bytes]):
     self._file = file
 
   def write(
@@ -148,6 +148,7 @@ class Table:
     while True:
       line = lines.number + 1
       lines.begin_row()
+      fields: list[str] | str
       try:
         fields = next(reader)
       except StopIteration:
@@ -166,7 +167,7 @@ class Table:
   def _kept(self, names: Sequence[str]) -> list[int]:
     return [i for i, x in enumerate(names) if x not in self._result_fields]
 
-  def writer(self, file: BinaryIO, head: Sequence[str]) -> Writer:
+  def writer(self, file: IO[bytes], head: Sequence[str]) -> Writer:
     """Begin a table with the columns of the input and those of results."""
     names = [head[i] for i in self._kept(head)]
     return _TableWriter(file, self._delimiter, [*names, *self._result_fields])
@@ -179,7 +180,7 @@ class _TextLines:
   generator could not do that.
   """
 
-  def __init__(self, file: BinaryIO):
+  def __init__(self, file: IO[bytes]):
     self._lines = bounded_files.cut_lines(file, MAX_LINE_BYTES)
     self.number = 0
     # The lines of the present row, and those to come once more.
@@ -209,7 +210,7 @@ class _TextLines:
 
 
 class _TableWriter:
-  def __init__(self, file: BinaryIO, delimiter: str, names: Sequence[str]):
+  def __init__(self, file: IO[bytes], delimiter: str, names: Sequence[str]):
     self._file, self._delimiter = file, delimiter
     self._put([names])
 

@@ -6,6 +6,7 @@ import dataclasses
 import socket
 import sys
 import threading
+from typing import Any
 
 from absl import flags
 
@@ -109,7 +110,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   """Define the flags of the service; return heading -> names, for help."""
-  default = {f.name: f.default for f in dataclasses.fields(Settings)}
+  default: dict[str, Any] = {
+    f.name: f.default for f in dataclasses.fields(Settings)
+  }
 
   def text(name: str, meaning: str):
     flags.DEFINE_string(name, default[name], meaning, flag_values=values)

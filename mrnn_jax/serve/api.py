@@ -1,6 +1,6 @@
 """The HTTP API, ``/v1``: requests in, answers out."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 import math
 from typing import Annotated, Any
 
@@ -11,12 +11,15 @@ from starlette.responses import Response
 from mrnn_jax.runtime.errors import printable
 from mrnn_jax.serve import reading, schemas
 from mrnn_jax.serve.problems import ProblemError
+from mrnn_jax.serve.search import Found
 from mrnn_jax.serve.service import Image, Service
 from mrnn_jax.serve.writer import NUM_SAMPLES, Job
 from mrnn_jax.serve.writer import Caption as Written
 
 _PROBLEM = {'description': 'What is wrong, in a sentence (problem+json).'}
-_PROBLEMS = dict.fromkeys((404, 413, 415, 422, 503, 504), _PROBLEM)
+_PROBLEMS: dict[int | str, dict[str, Any]] = dict.fromkeys(
+  (404, 413, 415, 422, 503, 504), _PROBLEM
+)
 
 
 def router(service: Service) -> APIRouter:
@@ -105,29 +108,10 @@ def router(service: Service) -> APIRouter:
     async def work() -> schemas.SearchOut:
       found, seconds = await service.search(q, limit)
       unknown = [w for x in q for w in service.engine.unknown(x)]
-      hits = []
-      for place, score in zip(
-        found.places if found else (),
-        found.scores if found else (),
-        strict=True,
-      ):
-        entry = found.view.entries[place]
-        chance = found.log_chance
-        hits.append(
-          schemas.Hit(
-            photo=entry.name,
-            score=float(score),
-            gain=None if chance is None else float(score) - chance,
-            caption=entry.caption,
-            width=entry.width,
-            height=entry.height,
-          )
-        )
-      searched = int(found.view.alive.sum()) if found else 0
       return schemas.SearchOut(
-        results=hits,
+        results=_hits(found) if found else [],
         unknown=list(dict.fromkeys(unknown)),
-        searched=searched,
+        searched=int(found.view.alive.sum()) if found else 0,
         seconds=round(seconds, 4),
       )
 
@@ -193,6 +177,25 @@ def router(service: Service) -> APIRouter:
     )
 
   return routes
+
+
+def _hits(found: Found) -> list[schemas.Hit]:
+  chance, hits = found.log_chance, []
+  for place, score in zip(
+    found.places.tolist(), found.scores.tolist(), strict=True
+  ):
+    entry = found.view.entries[place]
+    hits.append(
+      schemas.Hit(
+        photo=entry.name,
+        score=score,
+        gain=None if chance is None else score - chance,
+        caption=entry.caption,
+        width=entry.width,
+        height=entry.height,
+      )
+    )
+  return hits
 
 
 async def _captions(
@@ -328,7 +331,7 @@ def _perplexity(log_prob: float, num_targets: int) -> float:
 
 
 async def _picture(
-  request: Request, tag: str, data: Awaitable[bytes]
+  request: Request, tag: str, data: Coroutine[Any, Any, bytes]
 ) -> Response:
   headers = {'ETag': f'"{tag}"', 'Cache-Control': 'private, no-cache'}
   if request.headers.get('if-none-match') == headers['ETag']:

@@ -26,7 +26,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     yield
     service.close()
 
-  hosts = ()
+  hosts: tuple[str, ...] = ()
   if settings.is_local:
     hosts = ('localhost', '127.0.0.1', '[::1]', settings.host.lower())
   body = settings.max_photos * (settings.max_upload_mb << 20) + _OTHER_BYTES

@@ -153,7 +153,7 @@ class Catalog:
           feature = np.ascontiguousarray(feature, np.float32)
           self._features.put(row, feature)
           photo = dataclasses.replace(
-            photo, row=row, checksum=zlib.crc32(feature)
+            photo, row=row, checksum=zlib.crc32(feature.data)
           )
         placed.append(photo)
       self._features.flush()
@@ -228,7 +228,7 @@ class Catalog:
       if photo.row is None:
         continue
       sound = photo.row < len(rows) and (
-        zlib.crc32(np.ascontiguousarray(rows[photo.row])) == photo.checksum
+        zlib.crc32(np.ascontiguousarray(rows[photo.row]).data) == photo.checksum
       )
       if sound and self.thumbnail_path(photo.sha256).is_file():
         self._used.add(photo.row)

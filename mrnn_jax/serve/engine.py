@@ -143,13 +143,12 @@ class Engine:
     self, jobs: Sequence[tuple[Pool, Sequence[Sequence[int]], int]]
   ) -> list[Found]:
     """Search for photos: pool, sentences of word ids, and how many; of each."""
-    found: list[Found | None] = [None] * len(jobs)
+    found: dict[int, Found] = {}
     for pool in {id(job[0]): job[0] for job in jobs}.values():
       own = [i for i, job in enumerate(jobs) if job[0] is pool]
       results = self._searcher.search(pool, [jobs[i][1:] for i in own])
-      for i, result in zip(own, results, strict=True):
-        found[i] = result
-    return found
+      found.update(zip(own, results, strict=True))
+    return [found[i] for i in range(len(jobs))]
 
   def rank(
     self, jobs: Sequence[tuple[Sequence[Sequence[int]], np.ndarray]]
@@ -227,8 +226,8 @@ class Engine:
     self.rank([([self.ids('a')], vector[None])])
     # Whatever number of captions comes together, nobody waits for a compiler.
     for rows in ROWS:
-      for kind in ({'nbest': 1}, {'nbest': 2}, {'nbest': 1, 'sample': True}):
-        self.write([Job(vector, **kind)] * rows)
+      for nbest, sample in ((1, False), (2, False), (1, True)):
+        self.write([Job(vector, nbest=nbest, sample=sample)] * rows)
 
 
 def picture(data: bytes) -> bytes:

@@ -94,7 +94,7 @@ class Indexer(threading.Thread):
     self.state = State()
     # What is known and has its caption; others are looked at anew.
     self._known = {x.name: x for x in catalog.photos()}
-    self._publish([x for x in self._known.values() if x.caption is not None])
+    self._publish(list(self._known.values()))
 
   def look_again(self) -> None:
     """Look at the folder now."""
@@ -190,14 +190,14 @@ class Indexer(threading.Thread):
   def _take_in(self, read: Sequence[_Read]) -> None:
     """Compute what photos need, and put them into the index, whole."""
     self._busy.wait_until_quiet(_GIVES_WAY)
-    fresh = [x for x in read if x.pixels and not x.same]
+    fresh = [(x, x.pixels) for x in read if x.pixels and not x.same]
     features = np.zeros((len(read), self._engine.model.dataset['feature_size']))
     features = features.astype(np.float32)
     places = {id(x): i for i, x in enumerate(read)}
     for first in range(0, len(fresh), 8):  # Short turns beside requests.
       part = fresh[first : first + 8]
-      encoded = self._engine.encode([x.pixels.square for x in part])
-      for x, feature in zip(part, encoded, strict=True):
+      encoded = self._engine.encode([pixels.square for _, pixels in part])
+      for (x, _), feature in zip(part, encoded, strict=True):
         features[places[id(x)]] = feature
       self._busy.wait_until_quiet(_GIVES_WAY)
     for x in read:
@@ -208,7 +208,7 @@ class Indexer(threading.Thread):
         features[places[id(x)]] = 0
     vectors = self._engine.readouts.image_vectors(features)
     captions = self._captions(read, vectors)
-    known = [_known(x, captions.get(id(x))) for x in read]
+    known = [_known(x, captions.get(id(x), ('', 0.0))) for x in read]
     thumbnails = {x.sha256: x.pixels.thumbnail for x in read if x.pixels}
     placed = self._catalog.add(known, features, thumbnails)
     self._known.update({x.name: x for x in placed})
@@ -219,10 +219,11 @@ class Indexer(threading.Thread):
   def _captions(
     self, read: Sequence[_Read], vectors: np.ndarray
   ) -> dict[int, tuple[str, float]]:
-    found, jobs = {}, {}
+    found: dict[int, tuple[str, float]] = {}
+    jobs: dict[int, Job] = {}
     for x, vector in zip(read, vectors, strict=True):
       if x.same and x.same.caption is not None:
-        found[id(x)] = x.same.caption, x.same.log_prob
+        found[id(x)] = x.same.caption, x.same.log_prob or 0.0
       elif x.pixels:
         jobs[id(x)] = Job(vector)
     written = self._engine.write(list(jobs.values()))
@@ -233,18 +234,14 @@ class Indexer(threading.Thread):
 
   def _publish(self, photos: Sequence[Known]) -> None:
     """Let photos of the catalogue be found."""
-    photos = [x for x in photos if not x.reason]
+    entries = [entry for x in photos if (entry := _entry(x))]
     features = self._catalog.features()
-    for first in range(0, len(photos), 1024):
-      part = photos[first : first + 1024]
+    for first in range(0, len(entries), 1024):
+      part = entries[first : first + 1024]
       vectors = self._engine.readouts.image_vectors(
         features[[x.row for x in part]]
       )
-      entries = [
-        Entry(x.name, x.sha256, x.row, x.caption, x.log_prob, x.width, x.height)
-        for x in part
-      ]
-      self.pool.add(entries, vectors)
+      self.pool.add(part, vectors)
 
   def _tell_unreadable(self) -> None:
     bad = sorted((x.name, x.reason) for x in self._known.values() if x.reason)
@@ -254,7 +251,22 @@ class Indexer(threading.Thread):
     self.state = dataclasses.replace(self.state, **changes)
 
 
-def _known(x: _Read, caption: tuple[str, float] | None) -> Known:
+def _entry(x: Known) -> Entry | None:
+  """Return a photo as it is found; None where it is none, or not whole yet."""
+  if (
+    x.row is None
+    or x.caption is None
+    or x.log_prob is None
+    or x.width is None
+    or x.height is None
+  ):
+    return None
+  return Entry(
+    x.name, x.sha256, x.row, x.caption, x.log_prob, x.width, x.height
+  )
+
+
+def _known(x: _Read, caption: tuple[str, float]) -> Known:
   file = x.file
   if not x.pixels:
     return Known(

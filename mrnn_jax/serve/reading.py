@@ -54,7 +54,7 @@ async def read(
       max_part_size=_FIELD_BYTES,
     )
   except (MultiPartException, HTTPException) as error:
-    detail = getattr(error, 'detail', None) or error.message
+    detail = error.detail if isinstance(error, HTTPException) else error.message
     status = 413 if 'Too many' in detail or 'exceeded' in detail else 422
     raise ProblemError(
       status, f'the form cannot be read: {detail.rstrip(".")}.'
@@ -110,7 +110,8 @@ def described(kind: type[BaseModel]) -> dict[str, Any]:
 def _of_form(
   form: FormData, kind: type[In]
 ) -> tuple[list[tuple[str, UploadFile]], In]:
-  files, values = [], {}
+  files: list[tuple[str, UploadFile]] = []
+  values: dict[str, Any] = {}
   for key, value in form.multi_items():
     if isinstance(value, UploadFile):
       if key != 'photo':

@@ -101,7 +101,7 @@ class Readouts:
     @jax.jit
     def exact(variables, vectors, contexts, words, count):
       def edge(q, values):
-        logits = model.apply(
+        logits: Any = model.apply(
           variables, contexts[q][None], vectors, method='readout'
         )
         log_z = jax.nn.logsumexp(logits, axis=-1)
@@ -113,7 +113,7 @@ class Readouts:
     @jax.jit
     def bounds(variables, vectors, contexts, subsets, places, count):
       def edge(q, values):
-        logits = narrow.apply(
+        logits: Any = narrow.apply(
           narrowed(variables, axes, subsets[q]),
           contexts[q][None],
           vectors,
@@ -128,7 +128,7 @@ class Readouts:
     @jax.jit
     def likeliest(variables, vectors, contexts, count):
       def context(q, words):
-        logits = model.apply(
+        logits: Any = model.apply(
           variables, contexts[q][None], vectors, method='readout'
         )
         mean = jax.nn.softmax(logits).mean(axis=0)

@@ -148,9 +148,9 @@ class Searcher:
     # Those for which the same places lack are computed together.
     bounds = {edge: pool.bounds.get(edge)[: len(view)] for edge in edges}
     lacking: dict[int, list[Edge]] = {}
-    for edge, there in bounds.items():
-      if len(there) < len(view):
-        lacking.setdefault(len(there), []).append(edge)
+    for edge, bound in bounds.items():
+      if len(bound) < len(view):
+        lacking.setdefault(len(bound), []).append(edge)
     for there, some in lacking.items():
       contexts, words = self._arrays(some)
       subsets = np.stack([self._subsets[prefix] for prefix, _ in some])
@@ -175,7 +175,9 @@ class Searcher:
     places = np.flatnonzero(view.alive)
     highest = np.full(len(places), np.inf)
     if bounds is not None:
-      highest = sum(bounds[edge][places].astype(np.float64) for edge in edges)
+      highest = np.zeros(len(places))
+      for edge in edges:
+        highest += bounds[edge][places]
     order = np.argsort(-highest, kind='stable')
     best, scores = np.zeros(0, np.int64), np.zeros(0)
     done = 0

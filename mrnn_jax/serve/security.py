@@ -76,8 +76,8 @@ class Guard:
         421, f'this service is not {host[:100]!r}: call it by its own name.'
       )
     origin = headers.get('origin')
-    own = not origin or urllib.parse.urlsplit(origin).netloc == host
-    if not own and origin not in self._cors:
+    foreign = origin and urllib.parse.urlsplit(origin).netloc != host
+    if origin and foreign and origin not in self._cors:
       return problems.response(
         403, f'pages of {origin[:100]!r} may not call this service.'
       )

@@ -105,7 +105,7 @@ class Service:
       self.metrics.watch(
         f'mrnn_waiting_{batcher.name}',
         f'Jobs that wait to {batcher.name}.',
-        lambda batcher=batcher: len(batcher),
+        batcher.__len__,
       )
     self.metrics.watch(
       'mrnn_indexed_photos',
@@ -207,7 +207,7 @@ class Service:
     """Return the indexed photos nearest to one, and their distances."""
     view = self.indexer.pool.view()
     places = np.flatnonzero(view.alive)
-    entries = [view.entries[i] for i in places]
+    entries = [view.entries[i] for i in places.tolist()]
     rows = np.asarray([x.row for x in entries], np.int64)
     features = self.catalog.features()
     best, distances = await self._in_thread(

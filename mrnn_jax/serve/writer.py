@@ -214,8 +214,8 @@ class Writer:
       T = -(-longest // _TOLD_LENGTH) * _TOLD_LENGTH
       R = next(r for r in _TOLD_ROWS if r >= len(part))
       tokens = np.full((R, T), PAD, np.int32)
-      for row, (_, words, _) in zip(tokens, part, strict=False):
-        row[: len(words) + 2] = START, *words, END
+      for i, (_, words, _) in enumerate(part):
+        tokens[i, : len(words) + 2] = START, *words, END
       vectors = np.stack([vector for vector, _, _ in part])
       own, others, values = jax.device_get(
         self._tell(self._variables, tokens, parallel.pad_rows(vectors, R))
@@ -240,7 +240,7 @@ class Writer:
 
   def _told_of(self, variables: Any, tokens: jax.Array, vectors: jax.Array):
     language = self._model.apply(variables, tokens[:, :-1], method='language')
-    logits = self._model.apply(
+    logits: Any = self._model.apply(
       variables, language, vectors[:, None], method='readout'
     )
     log_probs = jax.nn.log_softmax(logits)  # [R, T - 1, V]

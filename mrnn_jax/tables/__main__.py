@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import difflib
 import sys
+from typing import Any
 
 from absl import flags
 import jax
@@ -25,7 +26,7 @@ The other flags are those of mrnn_jax.main; they hold for all systems, but for
 what a system is tuned to.
 """
 STOPPED = 'the same command goes on from what is trained and ranked.'
-_OWN = {
+_OWN: dict[str, tuple[Any, Any, str]] = {
   'rows': (
     flags.DEFINE_string,
     '',
@@ -119,10 +120,9 @@ def read(flag_values: flags.FlagValues, argv: Sequence[str]) -> Given:
     raise InputError(f'--{name} is not for tables: {_DECIDED[name]}.')
   for name in ('num_seeds', 'num_ranked'):
     least = 1 if name == 'num_seeds' else 0
-    if flag_values[name].value < least:
-      raise InputError(
-        f'--{name}={flag_values[name].value} is too small: at least {least}.'
-      )
+    value: Any = flag_values[name].value
+    if value < least:
+      raise InputError(f'--{name}={value} is too small: at least {least}.')
   values = {
     name: value for name, value in given.values.items() if name not in _DECIDED
   }
@@ -160,7 +160,7 @@ def run() -> None:
   define_flags(flags.FLAGS)
   # JAX's own flags may stand on the command line and in flag files.
   jax.config.config_with_absl()
-  sys.exit(cli.run(main, USAGE, {}, stopped=STOPPED))
+  cli.run(main, USAGE, {}, stopped=STOPPED)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ import shlex
 from typing import Any
 
 from etils import epath
+import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import metrics as metrics_lib
@@ -212,7 +213,8 @@ class Run:
     if self.ranked:
       result |= self._by_shortlist(config)
     gallery, _ = gallery_lib.load_gallery(config)
-    result['per_image'] = per_image.statistics(gallery)
+    if gallery:
+      result['per_image'] = per_image.statistics(gallery)
     record['result'] = result
     keep()
 
@@ -229,7 +231,9 @@ class Run:
     )
     scores = retrieval.compute_scores(model, split, config)
     shortlist = retrieval.make_shortlist(split, config)
-    num_own = [len(texts) for texts in split.captions]
+    num_own = np.asarray([len(texts) for texts in split.captions])
+    if scores is None:  # Tables are made by one process, the first.
+      return {}
     return {
       'shortlist': size,
       'retrieval_shortlist': retrieval.measure(scores, shortlist),

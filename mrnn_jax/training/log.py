@@ -253,7 +253,7 @@ class Log:
     )
 
   def _write(self, line: dict[str, Any]) -> None:
-    if not self._writes:
+    if not self._writes or self._board is None:
       return
     self._lines.append(line)
     if files.is_remote(self._workdir):

@@ -1,6 +1,7 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any
 
 import jax
@@ -52,7 +53,8 @@ def train(config: Config) -> None:
     latest = checkpoints.latest_step()
     run_record.check_shared(latest, config.workdir)
     vocabulary = dataset.vocabulary(config.min_word_count)
-    progress, start, record = {}, None, None
+    progress: dict[str, Any] = {}
+    start = record = None
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
       stored_model.check_description(stored, config.workdir)
@@ -276,8 +278,8 @@ class _Run:
             perplexity = self.validate(state, statistics, stop)
           factor = plateau.update(step, perplexity)
           scale *= factor
-          state = state.replace(
-            learning_rate_scale=state.learning_rate_scale * factor
+          state = dataclasses.replace(
+            state, learning_rate_scale=state.learning_rate_scale * factor
           )
           if step >= self.total_steps and not plateau.finished:
             plateau.finished = f'all {self.total_steps} steps are taken'
@@ -289,7 +291,7 @@ class _Run:
           continue
         stop()
         with clock.during('data'):
-          batch = next(batches)
+          batch: Any = next(batches)
         if self.objective.prepare:
           with clock.during('data'):
             batch = self.objective.prepare(self.setting, state, batch)

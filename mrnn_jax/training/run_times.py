@@ -69,11 +69,13 @@ class Clock:
     finally:
       jax.monitoring.unregister_event_duration_listener(self._on_event)
 
-  def _on_event(self, event: str, seconds: float, **unused: Any) -> None:
+  def _on_event(
+    self, event: str, duration_secs: float, **unused: str | int
+  ) -> None:
     here = threading.get_ident() == self._thread
     if event == _BACKEND_COMPILE and here and self.phase != 'compile':
-      self._seconds['compile'] += seconds
-      self._seconds[self.phase] -= seconds
+      self._seconds['compile'] += duration_secs
+      self._seconds[self.phase] -= duration_secs
 
   def seconds(self) -> dict[str, float]:
     """Return the seconds of each phase up to now."""
@@ -107,8 +109,8 @@ class StepTimes:
   def end(self) -> None:
     """Take in that a step has just ended."""
     now = time.monotonic()
-    other = self._clock.seconds()
-    other = sum(other[x] for x in ('compile', 'validation', 'saving'))
+    seconds = self._clock.seconds()
+    other = sum(seconds[x] for x in ('compile', 'validation', 'saving'))
     if self._ended is not None and self._ended[1] == other:
       self._seconds.append(now - self._ended[0])
     # A step with something else between tells nothing; it is passed over.

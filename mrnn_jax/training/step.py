@@ -1,6 +1,7 @@
 """A training step: the cost, its gradient, the update."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any
 
 import flax
@@ -73,7 +74,8 @@ def averaged(average: Any, params: Any, steps: Array, decay: float) -> Any:
 
 def squared_norm(tree: Any) -> Array:
   """Return the sum of squares of all leaves, the ||theta||^2 of eq. 6."""
-  return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree))
+  squares = (jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree))
+  return sum(squares, jnp.zeros(()))
 
 
 def sum_over_parts(fn: Callable[..., Any], rows: Any, num_parts: int) -> Any:
@@ -161,7 +163,8 @@ def train_step(
   )
   updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
-  new_state = state.replace(
+  new_state = dataclasses.replace(
+    state,
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,

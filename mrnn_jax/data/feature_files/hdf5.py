@@ -193,7 +193,7 @@ def _one_for_each(
       f'{path} holds no dataset: save "features" [images, dimension] and "ids".'
     )
   first = next(iter(found.values()))
-  features = None
+  features = np.empty((0, 0), first.dtype)
   items = progress.track(found.items(), len(found), 'read', 'features')
   for row, (name, data) in enumerate(items):
     if data.size != max(data.shape or (0,)) or data.dtype != first.dtype:
@@ -201,7 +201,7 @@ def _one_for_each(
         f'{path} has neither "features" nor one vector for each image:'
         f' {name!r} is {data.dtype} of shape {data.shape}.'
       )
-    if features is None:
+    if not row:
       size = len(found) * data.nbytes
       bounded_files.check_packing(path, size, path.stat().length)
       features = np.empty((len(found), data.size), data.dtype)

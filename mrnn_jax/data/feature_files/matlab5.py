@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dataclasses
 import os
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 import zlib
 
 from etils import epath
@@ -17,7 +17,10 @@ import numpy as np
 
 from mrnn_jax.runtime import bounded_files
 
+ByteOrder = Literal['<', '>']
+
 _HEADER = 128
+_ORDERS: dict[bytes, ByteOrder] = {b'IM': '<', b'MI': '>'}
 _MATRIX, _PACKED = 14, 15
 _TYPES = {
   1: 'i1',
@@ -78,7 +81,7 @@ def variables(path: epath.Path) -> list[Variable]:
   """
   with path.open('rb') as file:
     header = file.read(_HEADER)
-    order = {b'IM': '<', b'MI': '>'}.get(header[126:128])
+    order = _ORDERS.get(header[126:128])
     if order is None:
       raise ValueError('no MATLAB file of format 5')
     file.seek(0, os.SEEK_END)
@@ -103,6 +106,7 @@ def read(path: epath.Path, variable: Variable) -> np.ndarray:
   shape, stored = variable.shape[::-1], variable.stored
   if not variable.packed:
     begin = variable.begin + variable.numbers
+    array: np.ndarray
     if os.path.exists(path):
       array = np.memmap(path, stored, 'r', begin, shape)
     else:
@@ -116,7 +120,7 @@ def read(path: epath.Path, variable: Variable) -> np.ndarray:
 
 
 def _elements(
-  file: BinaryIO, order: str, total: int
+  file: BinaryIO, order: ByteOrder, total: int
 ) -> Iterator[Variable | None]:
   """Yield the elements of a file, None for those that are no matrix."""
   position = _HEADER
@@ -138,7 +142,7 @@ def _elements(
 
 
 def _describe(
-  head: bytes, order: str, begin: int, size: int, packed: bool
+  head: bytes, order: ByteOrder, begin: int, size: int, packed: bool
 ) -> Variable | None:
   """Return the matrix that an element holds, None if it is not numeric."""
   # A packed element is a whole one, with a tag of its own.

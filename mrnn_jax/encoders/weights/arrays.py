@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -27,7 +27,10 @@ _DTYPES = {
 
 
 def from_bytes(
-  data: bytes, dtype: str, bfloat16: bool, byte_order: str = '<'
+  data: bytes,
+  dtype: str,
+  bfloat16: bool,
+  byte_order: Literal['<', '>'] = '<',
 ) -> np.ndarray:
   """Return raw values as a flat array of native byte order.
 

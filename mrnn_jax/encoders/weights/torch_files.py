@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 import math
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 import zipfile
 
 import numpy as np
@@ -119,7 +119,7 @@ def _state(tree: Any) -> dict[str, torch_pickles.Tensor]:
 
 
 def _values(
-  data: bytes, storage: torch_pickles.Storage, byte_order: str
+  data: bytes, storage: torch_pickles.Storage, byte_order: Literal['<', '>']
 ) -> np.ndarray:
   """Return the values of a storage."""
   values = from_bytes(

@@ -95,7 +95,8 @@ def _systems(
 
   Where nothing of ours is there to compare with, there is no table.
   """
-  rows = []
+  rows: list[list[str | None]] = []
+  ours = []
   for name, result in systems.items():
     values = [tables_lib.look_up(result, path) for _, path, _ in columns]
     if any(value is not None for value in values):
@@ -103,8 +104,9 @@ def _systems(
         None if value is None else form.format(value)
         for value, (_, _, form) in zip(values, columns, strict=True)
       ]
+      if name.endswith('(ours)'):
+        ours.append(len(rows))
       rows.append([name, *cells])
-  ours = [i for i, row in enumerate(rows) if row[0].endswith('(ours)')]
   if not ours:
     return ''
   head = ['', *(heading for heading, _, _ in columns)]

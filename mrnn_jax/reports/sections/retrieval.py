@@ -14,7 +14,7 @@ from mrnn_jax.reports.sections.commands import command
 def section(config: Config, evaluation: Mapping[str, Any] | None) -> str:
   """Return the recall curves of both directions (figure 3)."""
   curves = tables_lib.look_up(evaluation, ('retrieval', 'recall_curve'))
-  if not curves:
+  if not evaluation or not curves:
     if evaluation and not can_rank(evaluation):
       body = page_parts.note(
         f'{evaluation["model"]} does not see the image: it cannot rank.'
