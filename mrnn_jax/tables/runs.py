@@ -227,12 +227,12 @@ class Run:
     config = config.replace(
       shortlist=size, norm_images=model.num_norm_images(config.norm_images)
     )
-    scores = retrieval.compute_scores(model, split, config)
     shortlist = retrieval.make_shortlist(split, config)
+    tally = retrieval.take(model, split, config, shortlist)
     num_own = [len(texts) for texts in split.captions]
     return {
       'shortlist': size,
-      'retrieval_shortlist': retrieval.measure(scores, shortlist),
+      'retrieval_shortlist': tally.measures(),
       'chance_shortlist': metrics_lib.chance(num_own, shortlist),
     }
 
