@@ -9,11 +9,10 @@ import pathlib
 import time
 
 from absl import flags
-import numpy as np
 
-from data_prep.writing import feature_parts
+from data_prep.writing import beam_jobs, feature_jobs, feature_parts
 from mrnn_jax import encoders
-from mrnn_jax.data import image_names
+from mrnn_jax.data import feature_files, image_names
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos
 from mrnn_jax.runtime import cli, messages
@@ -23,11 +22,12 @@ USAGE = """
 python -m data_prep.extract --images=DIR --output=features.npz
 
 Encode photos by a CNN and write their features with the names of the photos.
-Photos that cannot be read are listed in FEATURES.npz.unreadable.txt. A run that
+Photos that cannot be read are listed in OUTPUT.unreadable.txt. A run that
 was stopped goes on when the same command is given again.
 """
 
 _DTYPES = ('float16', 'float32')
+_SUFFIXES = ('.npz', '.npy')
 _MAX_REPORTED = 10
 
 
@@ -43,6 +43,9 @@ class ExtractConfig:
   dtype: str = 'float16'
   output: str = ''
   overwrite: bool = False
+  readers: int = 0
+  beam_runner: str | None = None
+  beam_options: str | None = None
 
   def __post_init__(self):
     if not self.images:
@@ -50,8 +53,10 @@ class ExtractConfig:
         'say which photos to encode: --images=DIR, or a text file with one path'
         ' a line.'
       )
-    if not self.output or pathlib.Path(self.output).suffix != '.npz':
-      raise InputError('say where to write the features: --output=NAME.npz.')
+    if not self.output or pathlib.Path(self.output).suffix not in _SUFFIXES:
+      raise InputError(
+        'say where to write the features: --output=NAME.npz, or NAME.npy.'
+      )
     for name, choices in (('resize', photos.RESIZES), ('dtype', _DTYPES)):
       if getattr(self, name) not in choices:
         raise InputError(
@@ -62,6 +67,13 @@ class ExtractConfig:
         f'--batch_size={self.batch_size} is too small: at least 1, or 0 for'
         ' what suits the machine.'
       )
+    if self.readers < 0:
+      raise InputError(f'--readers={self.readers} is too small: at least 0.')
+    if self.readers and self.beam_runner:
+      raise InputError(
+        '--readers is for this machine alone: leave it out with --beam_runner.'
+      )
+    beam_jobs.check(self.beam_runner, self.beam_options)
 
 
 def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
@@ -102,14 +114,41 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     flag_values=values,
   )
   text('dtype', 'float16', f'Of the features: {" or ".join(_DTYPES)}.')
-  text('output', None, 'The .npz to write.')
+  text(
+    'output',
+    None,
+    'The file to write: .npz holds all; .npy, for many photos, is read piece by'
+    ' piece where it is used, with names in .txt and the encoder in'
+    ' .encoder.json beside it.',
+  )
   flags.DEFINE_bool(
     'overwrite', False, 'Replace other features.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'readers',
+    0,
+    'Processes that read and scale photos; 0: threads of this one, which do'
+    ' where cores are few.',
+    flag_values=values,
+  )
+  text(
+    'beam_runner',
+    None,
+    'Let Apache Beam encode, with the same bytes on machines of one kind:'
+    f' {", ".join(beam_jobs.RUNNERS)}. Its workers must reach photos, weights'
+    ' and output under the same paths.',
+  )
+  text(
+    'beam_options',
+    None,
+    'name=value for Beam, with commas between several:'
+    ' direct_num_workers=8,direct_running_mode=multi_processing.',
   )
   return {
     'Photos': ['images', 'resize'],
     'Encoder': ['encoder', 'weights', 'batch_size'],
     'Where to write': ['output', 'dtype', 'overwrite'],
+    'Who works': ['readers', 'beam_runner', 'beam_options'],
   }
 
 
@@ -139,11 +178,23 @@ def extract(config: ExtractConfig):
     config.batch_size or encode.default_batch_size(network), len(found)
   )
   parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
-  batches = encode.encode_batches(
-    found, network, config.resize, batch_size, parts.done
-  )
-  for features, reasons in batches:
-    parts.add(features, reasons)
+  if config.beam_runner:
+    how = feature_jobs.How(
+      config.encoder, config.weights, config.resize, batch_size
+    )
+    options = beam_jobs.check(config.beam_runner, config.beam_options)
+    feature_jobs.make(parts, found, how, config.beam_runner, options)
+  else:
+    batches = encode.encode_batches(
+      found,
+      network,
+      config.resize,
+      batch_size,
+      parts.done,
+      num_processes=config.readers,
+    )
+    for features, reasons in batches:
+      parts.add(features, reasons)
   unreadable = parts.finish()
   num_read = len(found) - len(unreadable)
   print(
@@ -172,13 +223,11 @@ def _check_output(
 ):
   """Refuse to replace a file unless it is the one that would be written."""
   try:
-    with np.load(output, allow_pickle=False) as archive:
-      theirs = [str(archive['encoder']), str(archive['weights'])]
-      ids = archive['ids'].tolist()
+    table = feature_files.load(output)
     path = feature_parts.report_path(output)
     text = path.read_text(encoding='utf-8') if path.exists() else ''
     failed = {line.split('\t')[0] for line in text.splitlines()}
-    same = theirs == [encoder.name, encoder.weights] and ids == [
+    same = table.encoder == encoder and table.ids == [
       photo.id for photo in found if photo.id not in failed
     ]
   except Exception:  # A file of another kind, whatever it is.

@@ -117,7 +117,7 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
   tilings = []
 
   def blocks(ranker, *args, **kwargs):
-    tilings.append(ranker.tiling)
+    tilings.append((ranker.tiling, ranker.arithmetic))
     return unpatched(ranker, *args, **kwargs)
 
   unpatched = Ranker.blocks
@@ -130,7 +130,7 @@ def test_rankings_are_tiled_as_the_flags_say(folder, monkeypatch):
     rank_tile_rows=6,
     rank_dtype='bfloat16',
   )
-  assert set(tilings) == {'2 x 6 bfloat16'}
+  assert set(tilings) == {('2 x 6', 'bfloat16')}
 
 
 def test_features_of_no_known_encoder(folder, tmp_path):

@@ -173,7 +173,7 @@ def test_log_prob_is_exact_where_ranking_is_not(model, features, monkeypatch):
     'operand_dtype',
     lambda dtype, devices: 'bfloat16' if dtype == 'auto' else dtype,
   )
-  assert fresh.ranker().tiling.endswith('bfloat16')
+  assert fresh.ranker().arithmetic == 'bfloat16'
   np.testing.assert_array_equal(fresh.log_prob(features, SENTENCES), exact)
 
 

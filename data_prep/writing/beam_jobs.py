@@ -1,12 +1,12 @@
-"""Shards written by Apache Beam: on many cores, or by a cluster.
+"""Work done by Apache Beam: on many cores, or by a cluster.
 
-Each shard is a job of its own.  What a worker needs to know lies in files: the
-records of its shard beside the dataset that is made, the features where they
-were given.  Both have to be within every worker's reach, and so has this
-package; only the names of files go through the engine.
+Each shard of a dataset is a job of its own.  What a worker needs to know lies
+in files: the records of its shard beside the dataset that is made, the features
+where they were given.  Both have to be within every worker's reach, and so has
+this package; only the names of files go through the engine.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import functools
 import importlib.util
@@ -98,36 +98,58 @@ def write(
   Raises:
     InputError: the engine fails.
   """
-  import apache_beam as beam  # Late: an extra, and slow to start.
-  from apache_beam.options import pipeline_options
-
-  jobs: list[str] = []
+  jobs = []
   folder.mkdir()
   for path, rows in planned:
     job = folder / f'{len(jobs):06}.json'
     content = [[row.image_id, row.captions] for row in rows]
-    job.write_text(json.dumps([_absolute(path), content]))
-    jobs.append(_absolute(job))
+    job.write_text(json.dumps([absolute(path), content]))
+    jobs.append(absolute(job))
   work = functools.partial(
     _write_shard,
-    features=_absolute(engine.features),
-    feature_ids=engine.feature_ids and _absolute(engine.feature_ids),
+    features=absolute(engine.features),
+    feature_ids=engine.feature_ids and absolute(engine.feature_ids),
   )
+  run(engine.runner, engine.options, jobs, work, 'nothing was written')
+
+
+def run(
+  runner: str,
+  options: Sequence[str],
+  jobs: Sequence[str],
+  work: Callable[[str], None],
+  left: str,
+) -> None:
+  """Have Beam do jobs, each once or, where a worker dies, more often.
+
+  Args:
+    runner: one of ``RUNNERS``.
+    options: of Beam and the runner, as ``check`` returns them.
+    jobs: what each is told.
+    work: what is done with that.
+    left: what there is where it fails, for the message.
+
+  Raises:
+    InputError: the engine fails.
+  """
+  import apache_beam as beam  # Late: an extra, and slow to start.
+  from apache_beam.options import pipeline_options
+
   try:
-    options = pipeline_options.PipelineOptions(list(engine.options))
-    with beam.Pipeline(engine.runner, options) as pipeline:
+    given = pipeline_options.PipelineOptions(list(options))
+    with beam.Pipeline(runner, given) as pipeline:
       _ = (
         pipeline
         | 'Jobs' >> beam.Create(jobs)
         # Or one worker would get them all.
         | 'Spread' >> beam.Reshuffle()
-        | 'Write' >> beam.Map(work)
+        | 'Work' >> beam.Map(work)
       )
   # Runners raise anything, and Beam's parser of options exits.
   except (Exception, SystemExit) as error:
     raise errors.InputError(
-      f"Beam's {engine.runner} has failed ({messages.first_line(error)}): "
-      'nothing was written; its messages above say more.'
+      f"Beam's {runner} has failed ({messages.first_line(error)}): {left}; its "
+      'messages above say more.'
     ) from error
 
 
@@ -148,7 +170,7 @@ def _write_shard(job: str, features: str, feature_ids: str | None) -> None:
 _load = functools.lru_cache(maxsize=1)(features_lib.load)
 
 
-def _absolute(path: epath.PathLike) -> str:
+def absolute(path: epath.PathLike) -> str:
   """Return a path that holds in any directory; URLs are such already."""
   path = os.fspath(path)
   return path if '://' in path else os.path.abspath(os.path.expanduser(path))

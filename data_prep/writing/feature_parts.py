@@ -8,9 +8,10 @@ import os
 import pathlib
 import shutil
 
+from etils import epath
 import numpy as np
 
-from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.data.feature_files import Encoder, numpy_files
 from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import files, npz
 from mrnn_jax.runtime.errors import InputError
@@ -44,6 +45,7 @@ class Parts:
 
   Attributes:
     done: how many photos, the first ones, have their features saved.
+    part_size: photos of a part.
   """
 
   def __init__(
@@ -71,14 +73,14 @@ class Parts:
     self._encoder = encoder
     self._dtype = dtype
     self._folder = _folder(output)
-    self._part_size = -(-_PART_SIZE // batch_size) * batch_size
+    self.part_size = -(-_PART_SIZE // batch_size) * batch_size
     self._features: list[np.ndarray] = []
     self._reasons: list[str] = []
     plan = _plan(found, encoder, batch_size)
     self._take_up(plan)
     self.done = 0
     while self._path(self.done).exists():
-      self.done += self._part_size
+      self.done += self.part_size
     self.done = min(self.done, len(found))
 
   def _take_up(self, plan: str):
@@ -103,16 +105,25 @@ class Parts:
     """Return the file of the part whose first photo has this number."""
     return self._folder / f'{first:08}.npz'
 
+  @property
+  def missing(self) -> list[int]:
+    """The first photos of the parts that are not there."""
+    firsts = range(0, len(self._found), self.part_size)
+    return [first for first in firsts if not self._path(first).exists()]
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """Where the parts lie."""
+    return self._folder
+
   def add(self, features: np.ndarray, reasons: Sequence[str]):
     """Take a batch; save the part when it is full or the last."""
     self._features.append(features)
     self._reasons += reasons
     filled = len(self._reasons)
-    if filled == self._part_size or self.done + filled == len(self._found):
-      npz.write(
-        self._path(self.done),
-        features=np.concatenate(self._features),
-        reasons=np.array(self._reasons, np.str_),
+    if filled == self.part_size or self.done + filled == len(self._found):
+      write_part(
+        self._path(self.done), np.concatenate(self._features), self._reasons
       )
       self.done += filled
       self._features, self._reasons = [], []
@@ -126,13 +137,8 @@ class Parts:
     Raises:
       InputError: none could.
     """
-    reasons, features = [], []
-    for first in range(0, len(self._found), self._part_size):
-      with np.load(self._path(first), allow_pickle=False) as part:
-        some = part['reasons'].tolist()
-        readable = [not reason for reason in some]
-        features.append(part['features'][readable].astype(self._dtype))
-      reasons += some
+    firsts = range(0, len(self._found), self.part_size)
+    reasons = [x for first in firsts for x in _reasons(self._path(first))]
     pairs = zip(self._found, reasons, strict=True)
     unreadable = [(photo.id, reason) for photo, reason in pairs if reason]
     if len(unreadable) == len(self._found):
@@ -143,26 +149,83 @@ class Parts:
         f' {name} ({reason}): correct --images.'
       )
     failed = {name for name, _ in unreadable}
+    ids = [x.id for x in self._found if x.id not in failed]
     report = report_path(self._output)
     if unreadable:
       lines = [f'{name}\t{reason}\n' for name, reason in unreadable]
       # In the folder first, where a killed run leaves nothing for long.
-      made = self._folder / 'unreadable.txt'
-      made.write_text(''.join(lines), encoding='utf-8')
-      made.replace(report)
+      self._put(report, ''.join(lines))
     else:
       report.unlink(missing_ok=True)
-    made = self._folder / 'output.npz'
-    npz.write(
-      made,
-      ids=np.array([x.id for x in self._found if x.id not in failed], np.str_),
-      features=np.concatenate(features),
-      encoder=np.array(self._encoder.name),
-      weights=np.array(self._encoder.weights),
+    dim = _part(self._path(0))['features'].shape[1]
+    features = npz.Pieces(
+      (len(ids), dim),
+      np.dtype(self._dtype),
+      (_readable(self._path(first), self._dtype) for first in firsts),
     )
+    made = self._folder / f'output{self._output.suffix}'
+    if made.suffix == '.npy':
+      self._write_npy(made, ids, features)
+    else:
+      npz.write(
+        made,
+        ids=np.array(ids, np.str_),
+        features=features,
+        encoder=np.array(self._encoder.name),
+        weights=np.array(self._encoder.weights),
+      )
     made.replace(self._output)
     discard(self._output)
     return unreadable
+
+  def _write_npy(
+    self, made: pathlib.Path, ids: Sequence[str], features: npz.Pieces
+  ) -> None:
+    """Write features alone, and what belongs beside them."""
+    with made.open('wb') as file:
+      features.write(file)
+    # Never new names beside old features.
+    self._output.unlink(missing_ok=True)
+    told = {'encoder': self._encoder.name, 'weights': self._encoder.weights}
+    path = numpy_files.encoder_path(epath.Path(self._output))
+    self._put(pathlib.Path(path), json.dumps(told) + '\n')
+    names = ''.join(f'{name}\n' for name in ids)
+    self._put(self._output.with_suffix('.txt'), names)
+
+  def _put(self, path: pathlib.Path, text: str) -> None:
+    """Write a text so that it is there whole or not at all."""
+    made = self._folder / path.name
+    made.write_text(text, encoding='utf-8')
+    made.replace(path)
+
+
+def write_part(
+  path: pathlib.Path, features: np.ndarray, reasons: Sequence[str]
+) -> None:
+  """Write the file of a part.
+
+  Args:
+    path: the file.
+    features: [n, D] float32.
+    reasons: why photos could not be read; '' of those that could.
+  """
+  npz.write(path, features=features, reasons=np.array(reasons, np.str_))
+
+
+def _part(path: pathlib.Path) -> dict[str, np.ndarray]:
+  with np.load(path, allow_pickle=False) as part:
+    return {name: part[name] for name in ('features', 'reasons')}
+
+
+def _reasons(path: pathlib.Path) -> list[str]:
+  with np.load(path, allow_pickle=False) as part:
+    return part['reasons'].tolist()
+
+
+def _readable(path: pathlib.Path, dtype: str) -> np.ndarray:
+  """Return the features of the photos of a part that could be read."""
+  part = _part(path)
+  return part['features'][part['reasons'] == ''].astype(dtype)
 
 
 def _plan(

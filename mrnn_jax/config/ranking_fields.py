@@ -101,6 +101,16 @@ class RankingFields:
     when=(_RANKS, _SCORES_OR_SEES_IMAGES),
     choices=('auto', 'float32', 'bfloat16'),
   )
+  keep_matrix: str = flag(
+    'auto',
+    'Whether the matrix of all scores is kept in the workdir, for later '
+    'measurements. auto: up to 2 GB (5,000 images x 100,000 sentences). '
+    'Without it what is counted is kept, in memory and on disk that grow with '
+    'images and sentences, not with their product.',
+    (*EVALUATION, 'retrieve'),
+    when=(_RANKS, _SEES_IMAGES),
+    choices=('auto', 'yes', 'no'),
+  )
 
 
 @dataclasses.dataclass(frozen=True)

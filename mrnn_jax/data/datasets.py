@@ -232,10 +232,12 @@ class Features:
     if self._cache is not None:
       self._cache[index] = feature
 
-  def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+  def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
     """Return the features of some images: [...] --> [..., D]."""
     if self._cache is not None:
       return self._cache[indices]
+    if isinstance(indices, slice):
+      indices = np.arange(len(self))[indices]
     flat = np.stack(
       [self._source[int(i)]['feature'] for i in np.ravel(indices)]
     )

@@ -166,6 +166,8 @@ def encode_batches(
   resize: str,
   batch_size: int,
   done: int = 0,
+  part: bool = False,
+  num_processes: int = 0,
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
   """Encode photos in batches of one compiled shape.
 
@@ -175,6 +177,9 @@ def encode_batches(
     resize: see ``encode_photos``.
     batch_size: see ``encode_photos``.
     done: how many photos, the first ones, to leave out.
+    part: whether they are a part of more, of which another tells: batches are
+      as large as those of all.
+    num_processes: see ``photos.read_all``.
 
   Yields:
     For each batch [b, D] float32 features and b reasons, '' where the photo
@@ -182,14 +187,19 @@ def encode_batches(
   """
   import jax
 
-  batch_size = min(batch_size or default_batch_size(network), len(found))
+  batch_size = batch_size or default_batch_size(network)
+  if not part:
+    batch_size = min(batch_size, len(found))
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
-  images = photos.read_all([x.source for x in found[done:]], size, resize)
-  images = progress.track(
-    images, len(found), f'encode by {network.name}', 'photos', done
+  images = photos.read_all(
+    [x.source for x in found[done:]], size, resize, num_processes=num_processes
   )
+  if not part:
+    images = progress.track(
+      images, len(found), f'encode by {network.name}', 'photos', done
+    )
   images = iter(images)
   waiting = None
   for first in range(done, len(found), batch_size):

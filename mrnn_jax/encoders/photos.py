@@ -6,8 +6,10 @@ import concurrent.futures
 import dataclasses
 import glob
 import itertools
+import multiprocessing
 import os
 import pathlib
+import signal
 import sys
 from typing import Any
 
@@ -272,41 +274,65 @@ def read_all(
   size: int,
   resize: str,
   num_threads: int | None = None,
+  num_processes: int = 0,
 ) -> Iterator[np.ndarray | PhotoError]:
   """Read photos in parallel, a few ahead of what is taken.
+
+  Decoding runs beside Python for the most part, so that threads do where cores
+  are few; processes share nothing, and cost a second to start.
 
   Args:
     sources: see ``read``.
     size: see ``read``.
     resize: see ``read``.
     num_threads: how many are read at a time; the CPU's cores by default.
+    num_processes: so many processes read instead; 0: threads of this one do.
 
   Yields:
     For each in its order, the pixels or why there are none.
   """
-  num_threads = num_threads or os.cpu_count() or 1
+  num_workers = num_processes or num_threads or os.cpu_count() or 1
   quiet()
-
-  def attempt(source: str | Image.Image) -> np.ndarray | PhotoError:
-    try:
-      return read(source, size, resize)
-    except PhotoError as error:
-      return error
-
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  if num_processes:
+    pool = concurrent.futures.ProcessPoolExecutor(
+      num_processes,
+      # A fork of a process with JAX's threads may hang.
+      multiprocessing.get_context('spawn'),
+      initializer=_begin_reading,
+    )
+  else:
+    pool = concurrent.futures.ThreadPoolExecutor(num_workers)
+  with pool:
     todo = iter(sources)
     ahead = collections.deque(
-      pool.submit(attempt, source)
-      for source in itertools.islice(todo, _AHEAD + num_threads)
+      pool.submit(_attempt, source, size, resize)
+      for source in itertools.islice(todo, _AHEAD + num_workers)
     )
     try:
       while ahead:
         yield ahead.popleft().result()
         ahead.extend(
-          pool.submit(attempt, source) for source in itertools.islice(todo, 1)
+          pool.submit(_attempt, source, size, resize)
+          for source in itertools.islice(todo, 1)
         )
     finally:
       pool.shutdown(cancel_futures=True)
+
+
+def _begin_reading() -> None:
+  """Begin a process that reads: whoever started it is told of signals."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  quiet()
+
+
+def _attempt(
+  source: str | Image.Image, size: int, resize: str
+) -> np.ndarray | PhotoError:
+  """Return what ``read`` returns, or why it does not."""
+  try:
+    return read(source, size, resize)
+  except PhotoError as error:
+    return error
 
 
 def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:

@@ -1,7 +1,9 @@
 """Matrices of sentences x images, kept in a folder, whole or under way."""
 
 from collections.abc import Sequence
+import dataclasses
 import hashlib
+import json
 import sys
 from typing import Any
 
@@ -11,23 +13,31 @@ import numpy as np
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime import files, json_files, json_forms, parallel
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import Progress
 
+# What a matrix is of; ``tiling`` is lacking in those of earlier programs, whose
+# keys told it.
 _STATE = {
   'key': str,
+  'tiling?': str,
   'images': [str],
   'first_image': int,
-  'blocks_done': int,
   'complete?': bool,
 }
+# How far it is, in a small file of its own: written after each block.
+_PROGRESS = {'of': str, 'blocks_done': int}
+# Images whose features are read at a time to be known by.
+_HASHED = 1024
 
 
 class MatrixStore:
   """Matrices of one model and one pool of sentences.
 
   A matrix is a memory-mapped ``NAME.npy`` [S, N] beside ``NAME.json``, which
-  says what it belongs to and how many blocks of it are done.  Those of a remote
-  folder are mapped, and go on, in a local one; what is finished is in both.
+  says what it belongs to; until it is whole, ``NAME.progress.json`` says how
+  many blocks of it are done.  Those of a remote folder are mapped, and go on,
+  in a local one; what is finished is in both.
   """
 
   def __init__(
@@ -46,10 +56,27 @@ class MatrixStore:
       model_identity: changes whenever the ranker's scores would.
     """
     self._folder, self._ranker, self._sentences = folder, ranker, sentences
-    digest = hashlib.sha256(f'{model_identity} {ranker.tiling}'.encode())
-    for sentence in sentences:
-      digest.update(sentence.tobytes())
-    self._key = digest.hexdigest()
+    self._keys = _Keys.of(ranker, sentences, model_identity)
+
+  @property
+  def num_sentences(self) -> int:
+    """S."""
+    return len(self._sentences)
+
+  @property
+  def key(self) -> str:
+    """A hash of what makes a sentence's scores for an image what they are."""
+    return self._keys.mine
+
+  def has(self, name: str, features: np.ndarray) -> bool:
+    """Say whether a matrix of some images [N, D] is there and finished."""
+    path = files.local_folder(self._folder) / f'{name}.npy'
+    for there in (path, self._folder / path.name):
+      state = self._keys.renewed(_read_state(_state_path(there)))
+      if state.get('key') == self.key and state.get('complete'):
+        images = image_hashes(features)
+        return state['images'][: len(images)] == images
+    return False
 
   def matrix(self, name: str, features: np.ndarray) -> np.ndarray | None:
     """Return the ranker's scores [S, N], as far as they are there from disk.
@@ -59,17 +86,25 @@ class MatrixStore:
 
     Args:
       name: of the file; what it held of another model or other data is
-        written over.
+        written over, with a note.
       features: [N, D] raw features.  A finished matrix serves also for its
         first images, and as the beginning of a larger one.
 
     Returns:
       The matrix, memory-mapped; None in other processes than the first.
+
+    Raises:
+      InputError: it is under way in other tiles.
     """
     held = None
     if parallel.is_first():
       held = _File.open(
-        self._folder, name, self._key, len(self._sentences), features
+        self._folder,
+        name,
+        self._keys,
+        self._ranker.tiling,
+        len(self._sentences),
+        features,
       )
     # Any number of processes goes on: what counts is blocks.
     known, blocks_done = parallel.of_first(
@@ -89,16 +124,89 @@ class MatrixStore:
     return held.finish(len(features)) if held else None
 
 
+def image_hashes(features: np.ndarray) -> list[str]:
+  """Return a hash of each image by its feature, [N] of features [N, D]."""
+  return [
+    hashlib.sha256(x.tobytes()).hexdigest()[:16]
+    for start in range(0, len(features), _HASHED)
+    for x in features[start : start + _HASHED]
+  ]
+
+
+def check_tiling(path: epath.Path, tiling: str | None, wanted: str) -> None:
+  """Raise InputError where scores under way are cut otherwise than is wanted.
+
+  Args:
+    path: of the scores.
+    tiling: theirs, 'IMAGES x ROWS'; None if that is not known.
+    wanted: the ranker's.
+  """
+  if tiling in (None, wanted):
+    return
+  flags = dict(
+    zip(('--rank_image_block', '--rank_tile_rows'), tiling.split(' x '))  # noqa: B905  (an embedding has no tiles)
+  )
+  told = ' '.join(f'{name}={value}' for name, value in flags.items())
+  raise InputError(
+    f'{path} is under way with {told}, and goes on only so: give these flags, '
+    'or delete it to begin anew.'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keys:
+  """By which a matrix is known.
+
+  Attributes:
+    mine: of what makes a score what it is.
+    earlier: as earlier programs had it, which told the tiles too.
+  """
+
+  mine: str
+  earlier: str
+
+  @classmethod
+  def of(
+    cls,
+    ranker: Ranker | EmbeddingRanker,
+    sentences: Sequence[np.ndarray],
+    model_identity: str,
+  ) -> '_Keys':
+    """Return those of a model and a pool of sentences."""
+    cut = f'{ranker.tiling} {ranker.arithmetic}'
+    digests = [
+      hashlib.sha256(f'{model_identity} {how}'.encode())
+      for how in (ranker.arithmetic, cut)
+    ]
+    for sentence in sentences:
+      for digest in digests:
+        digest.update(sentence.tobytes())
+    return cls(*(digest.hexdigest() for digest in digests))
+
+  def renewed(self, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a finished matrix as this program writes it."""
+    if state.get('key') == self.earlier and state.get('complete'):
+      state = {name: state[name] for name in state if name in _WRITTEN}
+      return state | {'key': self.mine}
+    return state
+
+
+_WRITTEN = {name.removesuffix('?') for name in _STATE}
+
+
 class _File:
   """A matrix on disk: ``NAME.npy``, and its state in ``NAME.json``.
 
   Attributes:
     known: columns that were finished before; blocks begin behind them.
+    blocks_done: how many blocks are there, behind the known columns.
   """
 
   def __init__(self, path: epath.Path, kept: epath.Path, state: dict[str, Any]):
     self._path, self._kept, self._state = path, kept, state
     self._complete = bool(state.get('complete'))
+    self._identity = _identity(state)
+    self.blocks_done = _blocks_done(path, self._identity)
     if self._complete:
       self._scores = np.load(path, mmap_mode='r')
       self.known = self._scores.shape[1]
@@ -111,7 +219,8 @@ class _File:
     cls,
     folder: epath.Path,
     name: str,
-    key: str,
+    keys: _Keys,
+    tiling: str,
     num_rows: int,
     features: np.ndarray,
   ) -> '_File':
@@ -119,10 +228,16 @@ class _File:
     kept = folder / f'{name}.npy'
     path = files.local_folder(folder) / kept.name
     if path != kept:
-      _fetch(kept, path, key)
-    images = [hashlib.sha256(x.tobytes()).hexdigest()[:16] for x in features]
-    state = _read_state(_state_path(path))
-    if state.get('key') != key or not path.exists():
+      _fetch(kept, path, keys)
+    images = image_hashes(features)
+    state = keys.renewed(_read_state(_state_path(path)))
+    if state.get('key') != keys.mine or not path.exists():
+      if state.get('complete') and path.exists():
+        print(
+          f'note: {kept} is of another model, other sentences or other '
+          'arithmetic: computed anew',
+          file=sys.stderr,
+        )
       state = {}
     elif not _holds(path, (num_rows, len(state['images']))):
       print(f'note: {kept} is damaged: computed again', file=sys.stderr)
@@ -130,31 +245,37 @@ class _File:
     if state.get('complete') and state['images'][: len(images)] == images:
       print(f'{kept} is there: not computed again')
     elif state.get('complete') or state.get('images') != images:
-      state = _begin(path, key, num_rows, images, state)
+      if state.get('complete') and not _begins(images, state['images']):
+        print(
+          f'note: {kept} is of other images: computed anew', file=sys.stderr
+        )
+      state = _begin(path, keys.mine, tiling, num_rows, images, state)
+    elif _blocks_done(path, _identity(state)):
+      check_tiling(kept, state.get('tiling'), tiling)
+    else:
+      state = _begin(path, keys.mine, tiling, num_rows, images, state)
     return cls(path, kept, state)
-
-  @property
-  def blocks_done(self) -> int:
-    """How many blocks are there, behind the known columns."""
-    return self._state.get('blocks_done', 0)
 
   def put(self, rows: np.ndarray, columns: slice, block: np.ndarray) -> None:
     """Take in the next block."""
     columns = slice(columns.start + self.known, columns.stop + self.known)
     self._scores[rows, columns] = block
     self._scores.flush()
-    self._state['blocks_done'] += 1
-    files.write_json(_state_path(self._path), self._state)
+    self.blocks_done += 1
+    files.write_json(
+      _progress_path(self._path),
+      {'of': self._identity, 'blocks_done': self.blocks_done},
+    )
 
   def finish(self, num_images: int) -> np.ndarray:
     """Say that all is there; return the first columns."""
     if not self._complete:
-      state_path = _state_path(self._path)
       self._state['complete'] = True
-      files.write_json(state_path, self._state)
-      # What runs that were killed have left half written.
-      for left in state_path.parent.glob(f'.{state_path.name}.*'):
-        left.unlink(missing_ok=True)
+      files.write_json(_state_path(self._path), self._state)
+    # And what runs that were killed have left half written.
+    _progress_path(self._path).unlink(missing_ok=True)
+    for left in self._path.parent.glob(f'.{self._path.stem}.*json.*'):
+      left.unlink(missing_ok=True)
     if self._kept != self._path:
       _store(self._path, self._kept, self._state)
     return self._scores[:, :num_images]
@@ -164,19 +285,35 @@ def _state_path(path: epath.Path) -> epath.Path:
   return path.with_suffix('.json')
 
 
-def _num_finished(state: dict[str, Any], key: str) -> int:
+def _progress_path(path: epath.Path) -> epath.Path:
+  return path.with_suffix('.progress.json')
+
+
+def _identity(state: dict[str, Any]) -> str:
+  """Return a hash of what a matrix under way is to become."""
+  told = [state.get(x) for x in ('key', 'tiling', 'images', 'first_image')]
+  return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _blocks_done(path: epath.Path, identity: str) -> int:
+  """Return how many blocks are done of the matrix of that identity."""
+  done = read_state(_progress_path(path), _PROGRESS)
+  return max(0, done['blocks_done']) if done.get('of') == identity else 0
+
+
+def _num_finished(state: dict[str, Any], keys: _Keys) -> int:
   """Return how many columns of a matrix are finished, by its state."""
-  if state.get('key') != key:
+  if state.get('key') != keys.mine:
     return 0
   return len(state['images']) if state.get('complete') else state['first_image']
 
 
-def _fetch(kept: epath.Path, path: epath.Path, key: str) -> None:
+def _fetch(kept: epath.Path, path: epath.Path, keys: _Keys) -> None:
   """Copy a finished matrix from where it is kept, if it has more than here."""
-  state = _read_state(_state_path(kept))
+  state = keys.renewed(_read_state(_state_path(kept)))
   here = _read_state(_state_path(path)) if path.exists() else {}
   if state.get('complete') and (
-    _num_finished(state, key) > _num_finished(here, key)
+    _num_finished(state, keys) > _num_finished(keys.renewed(here), keys)
   ):
     _state_path(path).unlink(missing_ok=True)
     files.copy(kept, path)
@@ -194,18 +331,19 @@ def _store(path: epath.Path, kept: epath.Path, state: dict[str, Any]) -> None:
 def _begin(
   path: epath.Path,
   key: str,
+  tiling: str,
   num_rows: int,
   images: list[str],
   old: dict[str, Any],
 ) -> dict[str, Any]:
   """Make an empty matrix, with the columns of a finished smaller one."""
   known = old['images'] if old.get('complete') else []
-  first = len(known) if images[: len(known)] == known else 0
+  first = len(known) if _begins(images, known) else 0
   state = {
     'key': key,
+    'tiling': tiling,
     'images': images,
     'first_image': first,
-    'blocks_done': 0,
   }
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_suffix('.new')
@@ -217,10 +355,16 @@ def _begin(
   scores.flush()
   # In this order: a kill in between never leaves a state beside a file that it
   # does not describe.
+  _progress_path(path).unlink(missing_ok=True)
   path.unlink(missing_ok=True)
   files.write_json(_state_path(path), state)
   temporary.replace(path)
   return state
+
+
+def _begins(images: list[str], known: list[str]) -> bool:
+  """Whether some known images are the first ones."""
+  return images[: len(known)] == known
 
 
 def _holds(path: epath.Path, shape: tuple[int, int]) -> bool:
@@ -234,11 +378,16 @@ def _holds(path: epath.Path, shape: tuple[int, int]) -> bool:
 
 def _read_state(path: epath.Path) -> dict[str, Any]:
   """Return what is said of a matrix, {} where it is not there or damaged."""
+  state = read_state(path, _STATE)
+  if state and not 0 <= state['first_image'] <= len(state['images']):
+    return {}
+  return state
+
+
+def read_state(path: epath.Path, form: json_forms.Form) -> dict[str, Any]:
+  """Return the JSON of a form, {} where it is not there or damaged."""
   try:
     state = json_files.parse(path.read_text())
   except (OSError, ValueError):
     return {}
-  if json_forms.misfit(state, _STATE):
-    return {}
-  sound = 0 <= state['first_image'] <= len(state['images'])
-  return state if sound and state['blocks_done'] >= 0 else {}
+  return {} if json_forms.misfit(state, form) else state

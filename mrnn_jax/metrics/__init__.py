@@ -24,6 +24,7 @@ from mrnn_jax.metrics.ranks import (
 from mrnn_jax.metrics.recall_curves import (
   RECALL_PERCENT,
   image_to_text_recall_curve,
+  recall_curve,
   text_to_image_recall_curve,
 )
 from mrnn_jax.metrics.rouge import rouge_l
@@ -45,6 +46,7 @@ __all__ = [
   'measure_captions',
   'nearest_images',
   'perplexity',
+  'recall_curve',
   'rouge_l',
   'summarize_ranks',
   'text_to_image_ranks',

@@ -6,8 +6,8 @@ count against the true item.
 
 import numpy as np
 
-from mrnn_jax.metrics.score_matrix import blocks, check, check_finite, refuse
-from mrnn_jax.metrics.shortlists import check_shortlist
+from mrnn_jax.metrics.score_matrix import blocks, check, check_finite, pieces
+from mrnn_jax.metrics.shortlists import Listed
 from mrnn_jax.runtime.errors import InputError
 
 
@@ -32,7 +32,7 @@ def image_to_text_ranks(
       image has no sentence, or a shortlist lacks its own image.
   """
   wrong, _ = wrong_sentences(scores, owner, shortlist, best_only=True)
-  return 1 + wrong[:, 0]
+  return wrong.best_ranks()
 
 
 def text_to_image_ranks(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:
@@ -50,14 +50,13 @@ def text_to_image_ranks(scores: np.ndarray, owner: np.ndarray) -> np.ndarray:
       image has no sentence.
   """
   scores, owner = check(scores, owner)
-  ranks = np.empty(len(owner), np.int64)
+  sentences = np.arange(len(owner))
+  images = ImageRanks(scores[sentences, owner])
   for rows in blocks(*scores.shape):
     block = scores[rows]
-    check_finite(block, rows.start)
-    true = np.take_along_axis(block, owner[rows, None], axis=1)
-    # The true image counts itself: the 1 of the rank.
-    ranks[rows] = np.count_nonzero(block >= true, axis=1)
-  return ranks
+    check_finite(block, sentences[rows], slice(0, scores.shape[1]))
+    images.add(sentences[rows], block)
+  return images.ranks
 
 
 def summarize_ranks(ranks: np.ndarray) -> dict[str, float]:
@@ -83,53 +82,119 @@ def summarize_ranks(ranks: np.ndarray) -> dict[str, float]:
   return summary
 
 
+class ImageRanks:
+  """Ranks of true images (text to image), from scores that come in blocks.
+
+  Attributes:
+    ranks: [S] as ``text_to_image_ranks``, once every score has come.
+  """
+
+  def __init__(self, true: np.ndarray):
+    """Begin.
+
+    Args:
+      true: [S] the score of each sentence for its own image, as it comes.
+    """
+    self._true = true
+    self.ranks = np.zeros(len(true), np.int64)
+
+  def add(self, sentences: np.ndarray, block: np.ndarray) -> None:
+    """Take in scores [s, n] of some sentences [s]."""
+    # The true image counts itself: the 1 of the rank.
+    at_least = block >= self._true[sentences, None]
+    self.ranks[sentences] += np.count_nonzero(at_least, axis=1)
+
+
+class WrongSentences:
+  """Counts the wrong sentences not below an image's own, as scores come.
+
+  What is counted needs the memory of the counts, whatever S times N is.
+
+  Attributes:
+    num_own: [N] sentences of each image.
+    counted: [K, N] sentences so far that score at least as much as each of the
+      image's own, from the best to the worst; own ones are counted too.
+  """
+
+  def __init__(self, true: np.ndarray, owner: np.ndarray, best_only: bool):
+    """Begin.
+
+    Args:
+      true: [S] the score of each sentence for its own image, as it comes.
+      owner: [S] index of each sentence's image.
+      best_only: whether the best of an image's own alone is compared, K = 1.
+    """
+    self.num_own = np.bincount(owner)
+    table = _own_sentences(owner, len(self.num_own))
+    own = np.where(table >= 0, true[table], -np.inf)
+    self._own = np.sort(own, axis=1)[:, ::-1]
+    limits = self._own[:, :1] if best_only else self._own
+    self._limits = np.ascontiguousarray(limits.T)
+    self.counted = np.zeros(self._limits.shape, np.int64)
+
+  def add(
+    self, images: slice, block: np.ndarray, listed: np.ndarray | None = None
+  ) -> None:
+    """Take in a block.
+
+    Args:
+      images: n of them.
+      block: [s, n] scores of some sentences.
+      listed: [s, n] which of the sentences compete for an image; None: all.
+    """
+    for count, limit in zip(self.counted, self._limits, strict=True):
+      at_least = block >= limit[images]
+      if listed is not None:
+        at_least &= listed
+      count[images] += np.count_nonzero(at_least, axis=0)
+
+  def wrong(self) -> np.ndarray:
+    """Return [N, K] wrong sentences not below each of an image's own.
+
+    From the best of its own to the worst; columns beyond their number mean
+    nothing.
+    """
+    own = [
+      np.count_nonzero(self._own >= limit[:, None], axis=1)
+      for limit in self._limits
+    ]
+    return (self.counted - own).T
+
+  def best_ranks(self) -> np.ndarray:
+    """Return [N] ranks as ``image_to_text_ranks``."""
+    return 1 + self.wrong()[:, 0]
+
+  def positions(self) -> np.ndarray:
+    """Return [N, K] where an image's own sentences stand in its list, from 1.
+
+    Ties go against them; columns beyond their number mean nothing.
+    """
+    wrong = self.wrong()
+    # Sorted from the best: before the j-th own sentence stand j others.
+    return wrong + np.arange(1, wrong.shape[1] + 1)
+
+
 def wrong_sentences(
   scores: np.ndarray,
   owner: np.ndarray,
   shortlist: np.ndarray | None,
   best_only: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Count the wrong sentences not below each of an image's own.
+) -> tuple[WrongSentences, np.ndarray]:
+  """Count the wrong sentences of a whole matrix.
 
   Returns:
-    [N, K] counts for the image's own sentences from the best to the worst
-    (columns beyond their number mean nothing), K = 1 for the best alone; [N]
-    the lengths of the lists.
+    The counts, and [N] the lengths of the lists.
   """
   scores, owner = check(scores, owner)
-  num_sentences, num_images = scores.shape
-  images = np.arange(num_images)
-  table = _own_sentences(owner, num_images)
-  own = scores[table, images[:, None]]
-  own = np.where(table >= 0, own, -np.inf)
-  own = np.sort(own, axis=1)[:, ::-1]
-  limits = own[:, :1] if best_only else own
-
-  at_least = np.zeros((limits.shape[1], num_images), np.int64)
-  if shortlist is None:
-    lengths = np.full(num_images, num_sentences)
-    for rows in blocks(num_sentences, num_images):
-      block = scores[rows]
-      check_finite(block, rows.start)
-      for count, limit in zip(at_least, limits.T, strict=True):
-        count += np.count_nonzero(block >= limit, axis=0)
-  else:
-    shortlist = check_shortlist(shortlist, num_images)
-    lengths = np.bincount(owner)[shortlist].sum(axis=1)
-    for rows in blocks(num_images, shortlist.shape[1] * table.shape[1]):
-      sentences = table[shortlist[rows]].reshape(len(images[rows]), -1)
-      listed = sentences >= 0
-      block = scores[sentences, images[rows, None]]
-      if not np.isfinite(block[listed]).all():
-        row, column = np.argwhere(listed & ~np.isfinite(block))[0]
-        refuse(block[row, column], sentences[row, column], images[rows][row])
-      for count, limit in zip(at_least, limits.T, strict=True):
-        count[rows] = np.count_nonzero(
-          listed & (block >= limit[rows, None]), axis=1
-        )
-  for count, limit in zip(at_least, limits.T, strict=True):
-    count -= np.count_nonzero(own >= limit[:, None], axis=1)
-  return at_least.T, lengths
+  sentences = np.arange(len(owner))
+  wrong = WrongSentences(scores[sentences, owner], owner, best_only)
+  listed = Listed(shortlist, owner)
+  for rows, columns in pieces(*scores.shape):
+    block = scores[rows, columns]
+    mask = listed(sentences[rows], columns)
+    check_finite(block, sentences[rows], columns, mask)
+    wrong.add(columns, block, mask)
+  return wrong, listed.lengths()
 
 
 def _own_sentences(owner: np.ndarray, num_images: int) -> np.ndarray:

@@ -39,10 +39,7 @@ def image_to_text_recall_curve(
     InputError: see ``image_to_text_ranks``.
   """
   wrong, lengths = wrong_sentences(scores, owner, shortlist, best_only=False)
-  # Sorted from the best: before the j-th own sentence stand j others.
-  positions = wrong + np.arange(1, wrong.shape[1] + 1)
-  num_own = np.bincount(np.asarray(owner))
-  return _curve(positions, num_own, lengths, percent)
+  return recall_curve(wrong.positions(), wrong.num_own, lengths, percent)
 
 
 def text_to_image_recall_curve(
@@ -68,19 +65,27 @@ def text_to_image_recall_curve(
   """
   ranks = text_to_image_ranks(scores, owner)
   ones = np.ones_like(ranks)
-  return _curve(ranks[:, None], ones, ones * np.shape(scores)[1], percent)
+  lengths = ones * np.shape(scores)[1]
+  return recall_curve(ranks[:, None], ones, lengths, percent)
 
 
-def _curve(
+def recall_curve(
   positions: np.ndarray,
   num_own: np.ndarray,
   lengths: np.ndarray,
-  percent: Sequence[float],
+  percent: Sequence[float] = RECALL_PERCENT,
 ) -> dict[str, list[float]]:
-  """Return the recall curve of true items at positions [Q, K] from 1.
+  """Follow the recall down lists whose true items' positions are known.
 
-  A query has num_own [Q] true items, the first so many positions of its row,
-  and a list of lengths [Q].
+  Args:
+    positions: [Q, K] of each query's true items in its list, from 1; only the
+      first ``num_own`` of a row count.
+    num_own: [Q] true items of each query.
+    lengths: [Q] of the lists.
+    percent: where to measure, in percent of the list retrieved.
+
+  Returns:
+    As ``image_to_text_recall_curve``.
   """
   percent = [float(x) for x in percent]
   is_own = np.arange(positions.shape[1]) < num_own[:, None]

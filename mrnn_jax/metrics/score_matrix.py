@@ -14,6 +14,8 @@ from mrnn_jax.runtime.errors import InputError
 # So many scores are compared at a time: they stay in the cache, and the memory
 # needed does not grow with S times N.
 _BLOCK = 1 << 18
+# Columns of a piece: who is on a shortlist of theirs is kept beside it.
+_COLUMNS = 1024
 
 
 def blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
@@ -21,6 +23,14 @@ def blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
   step = max(1, _BLOCK // max(1, num_columns))
   for start in range(0, num_rows, step):
     yield slice(start, min(start + step, num_rows))
+
+
+def pieces(num_rows: int, num_columns: int) -> Iterator[tuple[slice, slice]]:
+  """Cut a matrix into rows and columns, those of the same columns in a row."""
+  for start in range(0, num_columns, _COLUMNS):
+    columns = slice(start, min(start + _COLUMNS, num_columns))
+    for rows in blocks(num_rows, columns.stop - start):
+      yield rows, columns
 
 
 def check(
@@ -48,17 +58,27 @@ def check(
   return scores, owner
 
 
-def check_finite(block: np.ndarray, first_sentence: int) -> None:
-  """Refuse a block of whole rows of scores if one is not finite."""
-  finite = np.isfinite(block)
-  if not finite.all():
-    row, column = np.argwhere(~finite)[0]
-    refuse(block[row, column], first_sentence + row, column)
+def check_finite(
+  block: np.ndarray,
+  sentences: np.ndarray,
+  images: slice,
+  listed: np.ndarray | None = None,
+) -> None:
+  """Refuse a block of scores if one is not finite.
 
-
-def refuse(score: float, sentence: int, image: int) -> None:
-  """Raise InputError for a score that is not finite."""
-  raise InputError(
-    f'The score of sentence {sentence} for image {image} is {score}: only '
-    'finite scores can be ranked.'
-  )
+  Args:
+    block: [s, n] scores.
+    sentences: [s] their numbers.
+    images: theirs.
+    listed: [s, n] which scores count; None: all.
+  """
+  bad = ~np.isfinite(block)
+  if listed is not None:
+    bad &= listed
+  if bad.any():
+    row, column = np.argwhere(bad)[0]
+    raise InputError(
+      f'The score of sentence {sentences[row]} for image '
+      f'{images.start + column} is {block[row, column]}: only finite scores '
+      'can be ranked.'
+    )

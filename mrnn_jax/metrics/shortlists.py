@@ -69,3 +69,38 @@ def check_shortlist(shortlist: np.ndarray, num_images: int) -> np.ndarray:
       f'The shortlist of image {np.argmin(has_own)} lacks the image itself.'
     )
   return shortlist
+
+
+class Listed:
+  """Which sentences compete for an image: those of its shortlist, or all."""
+
+  def __init__(self, shortlist: np.ndarray | None, owner: np.ndarray):
+    """Take a shortlist.
+
+    Args:
+      shortlist: [N, k] images whose sentences compete for each; None: all.
+      owner: [S] index of each sentence's image.
+    """
+    self._owner, self._num_own = owner, np.bincount(owner)
+    if shortlist is not None:
+      shortlist = check_shortlist(shortlist, len(self._num_own))
+    self._shortlist = shortlist
+    self._images: slice | None = None
+    self._members = np.zeros((0, 0), bool)
+
+  def __call__(self, sentences: np.ndarray, images: slice) -> np.ndarray | None:
+    """Return [s, n] whether sentences [s] compete for n images; None: all."""
+    if self._shortlist is None:
+      return None
+    if images != self._images:  # Mostly they are those of the block before.
+      self._images = images
+      near = self._shortlist[images]
+      self._members = np.zeros((len(self._num_own), len(near)), bool)
+      self._members[near, np.arange(len(near))[:, None]] = True
+    return self._members[self._owner[sentences]]
+
+  def lengths(self) -> np.ndarray:
+    """Return [N] how many sentences compete for each image."""
+    if self._shortlist is None:
+      return np.full(len(self._num_own), len(self._owner))
+    return self._num_own[self._shortlist].sum(axis=1)

@@ -44,13 +44,6 @@ class BestItems:
     self.items = np.full((num_queries, k), np.iinfo(np.int64).max)
     self.scores = np.full((num_queries, k), -np.inf, np.float32)
 
-  @classmethod
-  def of(cls, scores: np.ndarray, k: int) -> 'BestItems':
-    """Return the k best columns of each row of scores [Q, C]."""
-    best = cls(len(scores), min(k, scores.shape[1]))
-    best.add(np.arange(len(scores)), np.arange(scores.shape[1]), scores)
-    return best
-
   def add(
     self, queries: np.ndarray, items: np.ndarray, scores: np.ndarray
   ) -> None:
@@ -62,6 +55,8 @@ class BestItems:
       scores: [q, n].
     """
     k = self.items.shape[1]
+    if scores.shape[1] > 4 * k:
+      items, scores = _best_of_block(items, scores, k)
     items = np.concatenate(
       [self.items[queries], np.broadcast_to(items, scores.shape)], axis=1
     )
@@ -69,6 +64,27 @@ class BestItems:
     best = np.lexsort((items, -scores), axis=1)[:, :k]
     self.items[queries] = np.take_along_axis(items, best, 1)
     self.scores[queries] = np.take_along_axis(scores, best, 1)
+
+
+def _best_of_block(
+  items: np.ndarray, scores: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return what of a block may be among the best k of a query.
+
+  Args:
+    items: [n] numbers.
+    scores: [q, n].
+    k: less than n.
+
+  Returns:
+    Numbers and scores [q, m], m >= k: the best of each, with all that are as
+    good as its k-th.
+  """
+  limit = np.partition(scores, -k, axis=1)[:, -k, None]
+  # As many as the query with the most: few, but where many scores are equal.
+  count = int(np.count_nonzero(scores >= limit, axis=1).max())
+  kept = np.argpartition(scores, -count, axis=1)[:, -count:]
+  return items[kept], np.take_along_axis(scores, kept, 1)
 
 
 def best_of_both(

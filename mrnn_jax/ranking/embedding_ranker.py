@@ -3,7 +3,7 @@
 Letters: S sentences, N images, J the common space.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import functools
 
 import jax
@@ -32,8 +32,11 @@ class EmbeddingRanker:
   process makes them all, on its first device.
 
   Attributes:
+    arithmetic: in what numbers it computes; others give other scores.
     tiling: how the work is cut; the same tiling gives the same bits.
   """
+
+  arithmetic = 'cosine'
 
   unit = 'pairs'
 
@@ -53,7 +56,7 @@ class EmbeddingRanker:
       image_block: images taken at a time.
     """
     devices = devices or parallel.local_devices()
-    self.tiling = f'{image_block} cosine'
+    self.tiling = f'{image_block}'
     self._image_block = image_block
     variables = jax.device_put(variables, devices[0])
 
@@ -104,21 +107,68 @@ class EmbeddingRanker:
       everywhere: whether all processes call this; each makes them all.
     """
     S, N = len(sentences), len(features)
-    number = 0
+    cuts = list(self._cuts(S, N))[first:]
+    for rows, columns, block in self._computed(sentences, features, cuts):
+      yield rows, columns, block
+      if progress:
+        progress(int(rows[0]) * N + len(rows) * columns.stop, S * N)
+
+  def num_blocks(self, S: int, N: int) -> int:
+    """Return how many blocks S sentences and N images make."""
+    return -(-S // _SENTENCE_BLOCK) * -(-N // self._image_block)
+
+  def true_scores(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    owner: np.ndarray,
+    progress: Progress | None = None,
+    everywhere: bool = False,
+  ) -> np.ndarray:
+    """Return the cosine of each sentence and one image, as ``blocks`` has it.
+
+    Args:
+      sentences: S sentences of word ids.
+      features: [N, D] raw features, an array or what slices like one.
+      owner: [S] the image of each sentence.
+      progress: called with the sentences done, and S.
+      everywhere: as for ``blocks``.
+    """
+    true, done = np.empty(len(sentences), np.float32), 0
+
+    def there(rows: np.ndarray, columns: slice) -> np.ndarray:
+      mine = owner[rows]
+      return (mine >= columns.start) & (mine < columns.stop)
+
+    cuts = self._cuts(len(sentences), len(features))
+    needed = [cut for cut in cuts if there(*cut).any()]
+    for rows, columns, block in self._computed(sentences, features, needed):
+      mine = np.flatnonzero(there(rows, columns))
+      true[rows[mine]] = block[mine, owner[rows[mine]] - columns.start]
+      done += len(mine)
+      if progress:
+        progress(done, len(sentences))
+    return true
+
+  def _cuts(self, S: int, N: int) -> Iterator[tuple[np.ndarray, slice]]:
+    """Yield the blocks: numbers of sentences, and images."""
     for start in range(0, S, _SENTENCE_BLOCK):
       rows = np.arange(start, min(start + _SENTENCE_BLOCK, S))
-      texts = None
       for begin in range(0, N, self._image_block):
-        columns = slice(begin, min(begin + self._image_block, N))
-        number += 1
-        if number <= first:
-          continue
-        if texts is None:
-          texts = self._embed([sentences[s] for s in rows.tolist()])
-        images = self._embed_images(features[columns])
-        yield rows, columns, texts @ images.T
-        if progress:
-          progress(start * N + len(rows) * columns.stop, S * N)
+        yield rows, slice(begin, min(begin + self._image_block, N))
+
+  def _computed(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    cuts: Iterable[tuple[np.ndarray, slice]],
+  ) -> Iterator[Block]:
+    """Yield some blocks, those of the same sentences one after another."""
+    embedded, texts = None, None
+    for rows, columns in cuts:
+      if embedded is not rows:
+        embedded, texts = rows, self._embed([sentences[s] for s in rows])
+      yield rows, columns, texts @ self._embed_images(features[columns]).T
 
   def _embed(self, sentences: Sequence[Sentence]) -> np.ndarray:
     """Return vectors [s, J] of sentences."""

@@ -113,9 +113,32 @@ class PrefixTree:
     )
     return tree, contexts[first[order]]
 
-  def sum_edges(self, values: np.ndarray) -> np.ndarray:
-    """Add values of edges [Q, ...] along each sentence: [S, ...]."""
-    return np.add.reduceat(values[self.paths], self.offsets[:-1], axis=0)
+  def edges_of(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges of some sentences [s], one sentence after another.
+
+    Returns:
+      [sum of lengths] edges, and [s + 1] where each sentence's begin.
+    """
+    lengths = np.diff(self.offsets)[sentences]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    step = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return self.paths[
+      np.repeat(self.offsets[sentences], lengths) + step
+    ], offsets
+
+  def sum_edges(
+    self, values: np.ndarray, sentences: np.ndarray | None = None
+  ) -> np.ndarray:
+    """Add values of edges [Q, ...] along each sentence: [S, ...].
+
+    Args:
+      values: of the edges.
+      sentences: [s] which; None: all.
+    """
+    paths, offsets = self.paths, self.offsets
+    if sentences is not None:
+      paths, offsets = self.edges_of(sentences)
+    return np.add.reduceat(values[paths], offsets[:-1], axis=0)
 
 
 class Edges(Protocol):
@@ -164,27 +187,52 @@ class Tiles:
       multiple: the number of tiles is made a multiple of it.
     """
     Q = len(tree.edge_word)
-    tile, slot = np.empty(Q, np.int64), np.empty(Q, np.int64)
-    t = slots = edges = 0
-    last = -1
-    for q, prefix in enumerate(tree.edge_prefix.tolist()):
-      new = prefix != last
-      if edges == num_edges or (new and slots == num_prefixes):
-        t, slots, edges, new = t + 1, 0, 0, True
-      slots += new
-      edges += 1
-      last = prefix
-      tile[q], slot[q] = t, slots - 1
-    count = -(-(t + 1) // multiple) * multiple
-    column = np.arange(Q) - np.searchsorted(tile, tile)
-    tiles = cls(
+    new = np.diff(tree.edge_prefix, prepend=-1) != 0
+    rank = np.cumsum(new) - 1  # Of each edge's prefix, among those that occur.
+    first = np.append(np.flatnonzero(new), [Q] * num_prefixes)
+    # A tile ends where it is full of edges, or of prefixes.
+    ends = np.minimum(np.arange(Q) + num_edges, first[rank + num_prefixes])
+    following, starts, q = ends.tolist(), [], 0
+    while q < Q:
+      starts.append(q)
+      q = following[q]
+    starts = np.asarray(starts)
+    tile = np.repeat(np.arange(len(starts)), np.diff(starts, append=Q))
+    slot = rank - rank[starts[tile]]
+    column = np.arange(Q) - starts[tile]
+    count = -(-len(starts) // multiple) * multiple
+    tiles = cls.empty(count, num_prefixes, num_edges, Q)
+    tiles.prefixes[tile, slot] = tree.edge_prefix
+    tiles.edge_slot[tile, column] = slot
+    tiles.edge_word[tile, column] = tree.edge_word
+    tiles.edge[tile, column] = np.arange(Q)
+    return tiles
+
+  @classmethod
+  def empty(
+    cls, count: int, num_prefixes: int, num_edges: int, Q: int
+  ) -> 'Tiles':
+    """Return tiles without any edge of Q."""
+    return cls(
       prefixes=np.zeros((count, num_prefixes), np.int64),
       edge_slot=np.zeros((count, num_edges), np.int32),
       edge_word=np.zeros((count, num_edges), np.int32),
       edge=np.full((count, num_edges), Q),
     )
-    tiles.prefixes[tile, slot] = tree.edge_prefix
-    tiles.edge_slot[tile, column] = slot
-    tiles.edge_word[tile, column] = tree.edge_word
-    tiles.edge[tile, column] = np.arange(Q)
+
+  def holding(self, edges: np.ndarray, Q: int, multiple: int) -> 'Tiles':
+    """Return the tiles that hold some edges, as they are.
+
+    Args:
+      edges: numbers of edges.
+      Q: how many edges there are.
+      multiple: the number of tiles is made a multiple of it, by empty ones.
+    """
+    wanted = np.zeros(Q + 1, bool)
+    wanted[edges] = True
+    rows = np.flatnonzero(wanted[self.edge].any(axis=1))
+    count = -(-len(rows) // multiple) * multiple
+    tiles = self.empty(count, self.prefixes.shape[1], self.edge.shape[1], Q)
+    for field in dataclasses.fields(self):
+      getattr(tiles, field.name)[: len(rows)] = getattr(self, field.name)[rows]
     return tiles

@@ -27,18 +27,13 @@ import numpy as np
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
-from mrnn_jax.ranking.prefix_tree import PrefixTree, Sentence, Tiles
+from mrnn_jax.ranking.edge_scores import EdgeScores
+from mrnn_jax.ranking.prefix_tree import Sentence
+from mrnn_jax.ranking.sentence_pool import SentencePool
 from mrnn_jax.runtime import parallel
 
-# Prefixes whose language path is run at a time, sentences of one tree, and
-# tiles a device takes in one call: all bound memory, none changes a result but
-# for rounding.
-_PREFIX_BLOCK = 1024
+# Sentences of one tree: bounds memory, and changes no result but for rounding.
 _SENTENCE_BLOCK = 16384
-_TILES_PER_CALL = 64
-# Edges that a tile has room for, per prefix.  Most prefixes have one; where a
-# tile runs out of them, rows of logits stay empty: 4% with 2, 1% with 4.
-_EDGES_PER_PREFIX = 4
 
 Progress = Callable[[int, int], None]
 
@@ -70,6 +65,7 @@ class Ranker:
   """Ranks with one model; compiled once, for any sentences and images.
 
   Attributes:
+    arithmetic: in what numbers it computes; others give other scores.
     tiling: how the work is cut; the same tiling gives the same bits.
   """
 
@@ -99,13 +95,14 @@ class Ranker:
     dtype = operand_dtype(dtype, devices)
     # The readout is nearly all of the work; what it starts from stays exact.
     readout = model.clone(dtype=dtype)
-    self.tiling = f'{image_block} x {tile_rows} {dtype}'
+    self.tiling = f'{image_block} x {tile_rows}'
+    self.arithmetic = dtype
     if devices[0].platform != 'cpu':  # Where precision makes other bits.
-      self.tiling += f' at {model.precision}'
-    self._devices = devices
-    self._image_block = image_block
-    self._tile_prefixes = max(1, tile_rows // image_block)
-    self._variables = parallel.replicate(variables, devices)
+      self.arithmetic += f' at {model.precision}'
+    self.devices = devices
+    self.image_block = image_block
+    self.tile_prefixes = max(1, tile_rows // image_block)
+    self.variables = parallel.replicate(variables, devices)
 
     def apply(variables, *args, method):
       part = readout if method == 'readout' else model
@@ -113,11 +110,11 @@ class Ranker:
 
     # The same prefixes and images on every device: each then has all that its
     # tiles need.
-    self._language_step = jax.jit(
+    self.language_step = jax.jit(
       functools.partial(apply, variables, method='language_step')
     )
-    self._initial_carry = model.apply(variables, 1, method='initial_carry')
-    self._image = jax.jit(functools.partial(apply, variables, method='image'))
+    self.initial_carry = model.apply(variables, 1, method='initial_carry')
+    self.image = jax.jit(functools.partial(apply, variables, method='image'))
 
     def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
@@ -130,7 +127,7 @@ class Ranker:
         (prefixes, edge_slot, edge_word),
       )
 
-    self._edges = parallel.pmap(edges, devices)
+    self.edges = parallel.pmap(edges, devices)
 
   def log_probs(
     self,
@@ -276,30 +273,16 @@ class Ranker:
       everywhere: all processes call this at the same time and share the
         blocks; each of them yields them all.
     """
-    # Neighbours in alphabetical order share most prefixes.
-    order = np.asarray(
-      sorted(range(len(sentences)), key=lambda s: tuple(sentences[s])),
-      dtype=np.int64,
-    )
-    trees = []
-    for start in range(0, len(order), _SENTENCE_BLOCK):
-      rows = order[start : start + _SENTENCE_BLOCK]
-      trees.append((rows, PrefixTree.build([sentences[s] for s in rows])))
-    size, N = self._image_block, len(features)
-    images = [slice(i, min(i + size, N)) for i in range(0, N, size)]
-    cuts = [(t, columns) for t in range(len(trees)) for columns in images]
+    pool = SentencePool(sentences, _SENTENCE_BLOCK)
+    cuts = self._cuts(pool, len(features))
     ends = np.cumsum(
-      [trees[t][1].num_prefixes * (x.stop - x.start) for t, x in cuts]
+      [pool.num_prefixes[t] * (x.stop - x.start) for t, x in cuts]
     )
     turn = jax.process_count() if everywhere else 1
-    edges: dict[int, _Edges] = {}
+    trees = _Trees(self, pool)
 
     def compute(number: int) -> np.ndarray:
       t, columns = cuts[number]
-      tree = trees[t][1]
-      if t not in edges:
-        edges.clear()  # One tree's at a time: they are large.
-        edges[t] = _Edges(self, tree)
       before = int(ends[number - 1]) if number else 0
       # The others of this turn are as far with theirs.
       after = int(ends[min(number + turn, len(cuts)) - 1])
@@ -308,88 +291,97 @@ class Ranker:
         if progress:
           progress(before + int(share * (after - before)), int(ends[-1]))
 
-      values = edges[t].log_probs(features[columns], tell)
-      return edges[t].tree.sum_edges(values)
+      return trees[t].scores(features[columns], progress and tell)
 
     def shape_of(number: int) -> tuple[int, int]:
       t, columns = cuts[number]
-      return len(trees[t][0]), columns.stop - columns.start
+      return len(pool.parts[t]), columns.stop - columns.start
 
     numbers = range(first, len(cuts))
     computed: Iterable[tuple[int, np.ndarray]]
     computed = ((number, compute(number)) for number in numbers)
     if everywhere:
-      most = max((len(rows) for rows, _ in trees), default=0)
+      rows = max(map(len, pool.parts), default=0)
       computed = parallel.map_in_turns(
-        compute, numbers, shape_of, (most, self._image_block)
+        compute, numbers, shape_of, (rows, self.image_block)
       )
     for number, block in computed:
       t, columns = cuts[number]
-      yield trees[t][0], columns, block
+      yield pool.parts[t], columns, block
 
+  def num_blocks(self, S: int, N: int) -> int:
+    """Return how many blocks S sentences and N images make."""
+    return -(-S // _SENTENCE_BLOCK) * -(-N // self.image_block)
 
-class _Edges:
-  """A tree's contexts and tiles on the devices, for one block after another."""
-
-  def __init__(self, ranker: Ranker, tree: PrefixTree):
-    self._ranker = ranker
-    self._num_devices = len(ranker._devices)
-    self.tree, contexts = tree.joined(
-      prefix_scores.prefix_contexts(
-        tree, ranker._language_step, ranker._initial_carry, _PREFIX_BLOCK
-      )
-    )
-    self._num_edges = len(self.tree.edge_word)
-    prefixes = ranker._tile_prefixes
-    self._tiles = Tiles.cut(
-      self.tree,
-      prefixes,
-      _EDGES_PER_PREFIX * prefixes,
-      self._num_devices * _TILES_PER_CALL,
-    )
-    # Padded, so that trees of about one size share a compiled program.
-    contexts = parallel.pad_rows(contexts, -(-len(contexts) // 4096) * 4096)
-    self._contexts = parallel.replicate(contexts, ranker._devices)
-
-  def log_probs(
-    self, features: np.ndarray, progress: Callable[[float], None]
+  def true_scores(
+    self,
+    sentences: Sequence[Sequence[int]],
+    features: np.ndarray,
+    owner: np.ndarray,
+    progress: Progress | None = None,
+    everywhere: bool = False,
   ) -> np.ndarray:
-    """Return log P(word | prefix, image) [Q, n] for features [n, D]."""
-    ranker, tiles = self._ranker, self._tiles
-    count = len(features)
-    images = parallel.replicate(
-      ranker._image(
-        parallel.pad_rows(np.asarray(features), ranker._image_block)
-      ),
-      ranker._devices,
-    )
-    values = np.empty((self._num_edges + 1, count), np.float32)
+    """Return log P of each sentence for one image, with the bits of ``blocks``.
 
-    def collect(part: slice, result: jax.Array) -> None:
-      # [devices, tiles, images, edges] --> [tiles, edges, images]
-      found = np.asarray(result)[..., :count, :]
-      found = found.reshape(-1, *found.shape[2:]).swapaxes(1, 2)
-      values[tiles.edge[part]] = found
-      progress(part.stop / len(tiles.prefixes))
+    A tile's bits depend on all that is in it, so whole tiles are computed: all
+    those that hold a word of a sentence, with the images of its image's block.
 
-    step = self._num_devices * _TILES_PER_CALL
-    under_way: list[tuple[slice, jax.Array]] = []
-    for start in range(0, len(tiles.prefixes), step):
-      part = slice(start, start + step)
-      rows = (
-        tiles.prefixes[part],
-        tiles.edge_slot[part],
-        tiles.edge_word[part],
+    Args:
+      sentences: S sentences of word ids.
+      features: [N, D] raw features, an array or what slices like one.
+      owner: [S] the image of each sentence.
+      progress: called with the sentences done, and S.
+      everywhere: as for ``blocks``.
+
+    Returns:
+      [S] float32.
+    """
+    pool = SentencePool(sentences, _SENTENCE_BLOCK)
+    block_of = owner // self.image_block
+    trees, jobs = _Trees(self, pool), []
+    for t, columns in self._cuts(pool, len(features)):
+      mine = block_of[pool.parts[t]] == columns.start // self.image_block
+      if mine.any():
+        jobs.append((t, columns, np.flatnonzero(mine)))
+
+    def compute(number: int) -> np.ndarray:
+      t, columns, mine = jobs[number]
+      scores = trees[t].scores(features[columns], None, mine)
+      own = owner[pool.parts[t][mine]] - columns.start
+      return scores[np.arange(len(mine)), own]
+
+    numbers = range(len(jobs))
+    computed = ((number, compute(number)) for number in numbers)
+    if everywhere:
+      most = max((len(mine) for _, _, mine in jobs), default=0)
+      computed = parallel.map_in_turns(
+        compute, numbers, lambda x: (len(jobs[x][2]),), (most,)
       )
-      result = ranker._edges(
-        ranker._variables,
-        images,
-        self._contexts,
-        *parallel.split_rows(rows, self._num_devices),
-      )
-      # The host puts one call's results away while the next one is computed.
-      under_way.append((part, result))
-      if len(under_way) > 1:
-        collect(*under_way.pop(0))
-    collect(*under_way.pop())
-    return values[:-1]
+    true, done = np.empty(len(sentences), np.float32), 0
+    for number, values in computed:
+      t, _, mine = jobs[number]
+      true[pool.parts[t][mine]] = values
+      done += len(mine)
+      if progress:
+        progress(done, len(sentences))
+    return true
+
+  def _cuts(self, pool: SentencePool, N: int) -> list[tuple[int, slice]]:
+    """Return the blocks: parts of the pool, and images of each."""
+    size = self.image_block
+    images = [slice(i, min(i + size, N)) for i in range(0, N, size)]
+    return [(t, columns) for t in range(len(pool.parts)) for columns in images]
+
+
+class _Trees:
+  """What is computed of the trees of a pool, one at a time: they are large."""
+
+  def __init__(self, ranker: Ranker, pool: SentencePool):
+    self._ranker, self._pool = ranker, pool
+    self._there: dict[int, EdgeScores] = {}
+
+  def __getitem__(self, part: int) -> EdgeScores:
+    if part not in self._there:
+      self._there.clear()
+      self._there[part] = EdgeScores(self._ranker, self._pool.tree(part))
+    return self._there[part]

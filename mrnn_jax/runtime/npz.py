@@ -2,6 +2,8 @@
 without Python objects, and only as far as they are what they claim.
 """
 
+from collections.abc import Iterable
+import dataclasses
 import math
 import os
 import pathlib
@@ -16,7 +18,35 @@ from mrnn_jax.runtime import bounded_files
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write(path: pathlib.Path, **arrays: np.ndarray):
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+  """An array that is written as it comes, and is never there as a whole.
+
+  Attributes:
+    shape: of the array.
+    dtype: of it.
+    rows: its rows, in pieces [n, ...].
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  rows: Iterable[np.ndarray]
+
+  def write(self, file: BinaryIO) -> None:
+    """Write it as a ``.npy``, with the bytes of ``np.save``."""
+    np.lib.format.write_array_header_1_0(
+      file,
+      {
+        'descr': np.lib.format.dtype_to_descr(self.dtype),
+        'fortran_order': False,
+        'shape': self.shape,
+      },
+    )
+    for piece in self.rows:
+      file.write(np.ascontiguousarray(piece, self.dtype).tobytes())
+
+
+def write(path: pathlib.Path, **arrays: np.ndarray | Pieces):
   """Write arrays so that the file is there whole or not at all.
 
   Args:
@@ -29,7 +59,10 @@ def write(path: pathlib.Path, **arrays: np.ndarray):
       for name, array in arrays.items():
         info = zipfile.ZipInfo(f'{name}.npy', _DATE)
         with archive.open(info, 'w', force_zip64=True) as file:
-          np.lib.format.write_array(file, array, allow_pickle=False)
+          if isinstance(array, Pieces):
+            array.write(file)
+          else:
+            np.lib.format.write_array(file, array, allow_pickle=False)
     temporary.replace(path)
   finally:
     temporary.unlink(missing_ok=True)

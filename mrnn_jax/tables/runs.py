@@ -10,7 +10,6 @@ import shlex
 from typing import Any
 
 from etils import epath
-import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import metrics as metrics_lib
@@ -229,14 +228,12 @@ class Run:
     config = config.replace(
       shortlist=size, norm_images=model.num_norm_images(config.norm_images)
     )
-    scores = retrieval.compute_scores(model, split, config)
     shortlist = retrieval.make_shortlist(split, config)
-    num_own = np.asarray([len(texts) for texts in split.captions])
-    if scores is None:  # Tables are made by one process, the first.
-      return {}
+    tally = retrieval.take(model, split, config, shortlist)
+    num_own = [len(texts) for texts in split.captions]
     return {
       'shortlist': size,
-      'retrieval_shortlist': retrieval.measure(scores, shortlist),
+      'retrieval_shortlist': tally.measures(),
       'chance_shortlist': metrics_lib.chance(num_own, shortlist),
     }
 

@@ -7,12 +7,13 @@ import warnings
 import jax
 import numpy as np
 
-from mrnn_jax import metrics as metrics_lib
 from mrnn_jax import models
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
+from mrnn_jax.metrics.ranks import ImageRanks, WrongSentences
+from mrnn_jax.metrics.score_matrix import check_finite
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
@@ -126,12 +127,13 @@ def _mean_rank(
   """Return the mean rank of what is true, of both directions alike."""
   owner = validation.owner
   sentences = [validation.caption_tokens(c) for c in range(len(owner))]
-  scores = np.empty((len(owner), len(validation.image_ids)), np.float32)
   ranker = EmbeddingRanker(model, variables, devices)
-  for rows, columns, block in ranker.blocks(
-    sentences, validation.features.all()
-  ):
-    scores[rows, columns] = block
-  of_sentences = metrics_lib.image_to_text_ranks(scores, owner).mean()
-  of_images = metrics_lib.text_to_image_ranks(scores, owner).mean()
-  return float((of_sentences + of_images) / 2)
+  true = ranker.true_scores(sentences, validation.features, owner)
+  by_image = WrongSentences(true, owner, best_only=True)
+  by_sentence = ImageRanks(true)
+  for rows, columns, block in ranker.blocks(sentences, validation.features):
+    check_finite(block, rows, columns)
+    by_image.add(columns, block)
+    by_sentence.add(rows, block)
+  ranks = by_image.best_ranks(), by_sentence.ranks
+  return float(np.mean([x.mean() for x in ranks]))

@@ -130,7 +130,7 @@ class Ranking(work.Work):
       'distinct prefixes': self._prefixes,
       'V': vocab_size,
       'D': feature_size,
-      'tiles': self._ranker.tiling,
+      'tiles': f'{self._ranker.tiling} {self._ranker.arithmetic}',
     }
 
   def warm_up(self) -> None:
@@ -148,7 +148,7 @@ class Ranking(work.Work):
 
   def answer(self) -> tuple[np.ndarray, bool]:
     """Return [S, N] natural logarithms, and whether operands were rounded."""
-    return self._matrix, 'bfloat16' in self._ranker.tiling
+    return self._matrix, 'bfloat16' in self._ranker.arithmetic
 
 
 def agreement(ours: tuple[np.ndarray, bool], theirs: np.ndarray) -> str:

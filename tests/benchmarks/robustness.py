@@ -146,20 +146,22 @@ def bfloat16(args: argparse.Namespace, folder: pathlib.Path) -> int:
   """Measure retrieval by both types of operands."""
   del folder
   # Late, as for all of JAX: the other commands measure children.
-  from mrnn_jax.evaluation import retrieval
+  from mrnn_jax.evaluation import scores as scores_lib
+  from mrnn_jax.evaluation.tally import Tally
 
   ranker, sentences, features, drawn, owner = _to_rank(args)
   found = {}
   for dtype in ('float32', 'bfloat16'):
     rank = ranker(dtype)
     log_probs = rank.log_probs(sentences, features)
-    scores = retrieval.LogProbabilities.of(
+    scores = scores_lib.LogProbabilities(
       owner,
-      log_probs,
-      rank.log_probs(sentences, drawn),
+      scores_lib.true_of_matrix(log_probs, owner),
       np.asarray([len(x) - 1 for x in sentences]),
+      rank.log_probs(sentences, drawn),
     )
-    found[dtype] = log_probs, retrieval.measure(scores)
+    tally = Tally(scores).add_all(scores_lib.of_matrix(log_probs))
+    found[dtype] = log_probs, tally.measures()
   names = ('r@1', 'r@5', 'r@10', 'median_rank')
   for direction in ('image_to_text', 'text_to_image'):
     for dtype, (_, measured) in found.items():

@@ -1,5 +1,6 @@
 """The command: features of a folder, stopped and resumed, with bad photos."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import pytest
 import tiny_encoder
 
 from data_prep import extract
-from data_prep.writing import feature_parts
+from data_prep.writing import beam_jobs, feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import feature_files
 from mrnn_jax.encoders import encode, photos
+from mrnn_jax.runtime import errors, npz
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -82,6 +84,122 @@ def test_features_of_a_folder(tmp_path, folder, capsys):
   ]
 
 
+def test_features_in_a_file_that_is_mapped(tmp_path, folder, capsys):
+  whole, output = tmp_path / 'f.npz', tmp_path / 'f.npy'
+  assert run(folder, whole) == 0
+  assert run(folder, output) == 0
+  expected, table = feature_files.load(whole), feature_files.load(output)
+  assert isinstance(table.features, np.memmap)
+  assert table.ids == expected.ids == READABLE
+  assert table.encoder == expected.encoder
+  np.testing.assert_array_equal(table.features, expected.features)
+  # As NumPy writes it, not only as it reads it.
+  np.save(tmp_path / 'plain.npy', expected.features)
+  assert output.read_bytes() == (tmp_path / 'plain.npy').read_bytes()
+  assert {x.name for x in tmp_path.glob('f.np*')} | {
+    x.name for x in tmp_path.glob('f.[et]*')
+  } == {
+    'f.npz',
+    'f.npz.unreadable.txt',
+    'f.npy',
+    'f.npy.unreadable.txt',
+    'f.txt',
+    'f.encoder.json',
+  }
+  capsys.readouterr()
+  assert run(folder, output) == 0
+  assert 'is there already' in capsys.readouterr().out
+  assert run(folder, output, '--resize=center_crop') == 1
+  (tmp_path / 'f.encoder.json').write_text('{"encoder": 3}')
+  with pytest.raises(
+    errors.InputError, match='encoder.json has 3 as "encoder"'
+  ):
+    feature_files.load(output)
+
+
+def test_a_npz_is_written_as_numpy_would(tmp_path, folder):
+  output = tmp_path / 'f.npz'
+  run(folder, output, '--dtype=float32')
+  with np.load(output) as archive:
+    arrays = dict(archive)
+  npz.write(tmp_path / 'plain.npz', **arrays)  # Whole arrays.
+  assert output.read_bytes() == (tmp_path / 'plain.npz').read_bytes()
+  assert arrays['features'].dtype == np.float32
+
+
+def test_new_names_never_stand_beside_old_features(
+  tmp_path, folder, monkeypatch
+):
+  output = tmp_path / 'f.npy'
+  run(folder, output)
+  Image.new('RGB', (9, 9), 'red').save(folder / '05.png')
+  with monkeypatch.context() as patch:
+    patch.setattr(feature_parts.Parts, '_put', lambda *unused: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      run(folder, output, '--overwrite')
+  whole = tmp_path / 'whole.npy'
+  assert run(folder, output, '--overwrite') == 0
+  assert run(folder, whole) == 0
+  assert output.read_bytes() == whole.read_bytes()
+
+
+def test_processes_read_what_threads_read(folder):
+  found = photos.find_all(str(folder))
+  sources = [x.source for x in found[:8]]
+  by_threads = list(photos.read_all(sources, 8, 'squash'))
+  by_processes = list(photos.read_all(sources, 8, 'squash', num_processes=1))
+  assert [str(x) for x in by_processes] == [str(x) for x in by_threads]
+  assert isinstance(by_processes[0], photos.PhotoError)
+  np.testing.assert_array_equal(by_processes[1], by_threads[1])
+
+
+def test_a_part_is_the_same_by_itself(tmp_path, folder, monkeypatch):
+  """What a worker of Beam does, which sees no other part."""
+  whole, output = tmp_path / 'whole.npz', tmp_path / 'f.npz'
+  run(folder, whole)
+
+  def work(runner, options, jobs, work, left):
+    assert (runner, options) == ('DirectRunner', ('--a=1',))
+    # Not the first, which is there.
+    assert [pathlib.Path(x).name for x in jobs] == [
+      '00000008.json',
+      '00000016.json',
+    ]
+    for job in [*jobs[::-1], jobs[0]]:  # In any order, and again.
+      work(job)
+
+  read_all = photos.read_all
+
+  def read_some(sources, *args, **options):
+    for number, image in enumerate(read_all(sources, *args, **options)):
+      if number == 17:
+        raise KeyboardInterrupt
+      yield image
+
+  with monkeypatch.context() as patch:
+    patch.setattr(photos, 'read_all', read_some)
+    assert run(folder, output) == 75
+  monkeypatch.setattr(beam_jobs, 'run', work)
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: True)
+  options = ['--beam_runner=DirectRunner', '--beam_options=a=1']
+  assert run(folder, output, *options) == 0
+  assert output.read_bytes() == whole.read_bytes()
+  assert not list(tmp_path.glob('*.parts'))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('default')
+def test_beam_encodes_the_same_bytes(tmp_path, folder):
+  pytest.importorskip('apache_beam')
+  for suffix in ('.npz', '.npy'):
+    whole, output = tmp_path / f'whole{suffix}', tmp_path / f'f{suffix}'
+    assert run(folder, whole) == 0
+    assert run(folder, output, '--beam_runner=DirectRunner') == 0
+    assert output.read_bytes() == whole.read_bytes()
+  assert feature_files.load(output).ids == READABLE
+  assert not list(tmp_path.glob('*.parts'))
+
+
 @pytest.mark.parametrize('stop_at', [1, 4, 9, 13, 20])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
   tmp_path, folder, monkeypatch, stop_at
@@ -90,9 +208,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
   run(folder, whole)
   read_all, num_read = photos.read_all, 0
 
-  def read_some(paths, *args):
+  def read_some(paths, *args, **options):
     nonlocal num_read
-    for image in read_all(paths, *args):
+    for image in read_all(paths, *args, **options):
       num_read += 1
       if num_read == stop_at:
         raise KeyboardInterrupt
@@ -192,6 +310,15 @@ def test_nothing_readable_is_an_error(tmp_path, folder, capsys):
     (['--images=x', '--output=x.npz', '--resize=big'], 'squash, center_crop'),
     (['--images=x', '--output=x.npz', '--dtype=int8'], 'float16, float32'),
     (['--images=x', '--output=x.npz', '--batch_size=-1'], 'too small'),
+    (['--images=x', '--output=x.npy', '--readers=-1'], 'too small'),
+    (
+      ['--images=x', '--output=x.npy', '--beam_runner=Spark'],
+      'DirectRunner, SparkRunner',
+    ),
+    (
+      ['--images=x', '--output=x.npy', '--readers=2', '--beam_runner=x'],
+      '--readers is for this machine alone',
+    ),
     (['--images=nowhere', '--output=x.npz'], 'there is no nowhere: name'),
     (['--encoders=x'], 'did you mean --encoder?'),
   ],

@@ -39,14 +39,18 @@ def commands(tmp_path_factory):
   def extract_args(place, name='f'):
     return [f'--images={photos}', f'--output={place / name}.npz']
 
+  def extract_mapped_args(place, name='f'):
+    return [f'--images={photos}', f'--output={place / name}.npy']
+
   return {
     'build': (killing.build, build_args),
     'extract': (killing.extract, extract_args),
+    'extract .npy': (killing.extract, extract_mapped_args),
   }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('command', ['build', 'extract'])
+@pytest.mark.parametrize('command', ['build', 'extract', 'extract .npy'])
 @pytest.mark.parametrize('how', ['every file operation', '25 random moments'])
 def test_killed_runs_end_as_others_do(commands, tmp_path, command, how):
   work, args = commands[command]

@@ -3,7 +3,6 @@
 The short version of that is in ``test_processes.py``.
 """
 
-import json
 import shutil
 import signal
 import time
@@ -12,6 +11,7 @@ import jobs
 from jobs import Job
 import numpy as np
 import pytest
+import small_matrix
 import tiny_run
 
 from mrnn_jax import tasks
@@ -153,13 +153,11 @@ def test_a_stopped_ranking_goes_on_with_other_processes(
 
 
 def blocks_done(workdir):
-  """The blocks of both matrices that are there."""
+  """The blocks of both matrices that are there, an image each."""
   states = [
     workdir / f'scores/train_{name}.json' for name in ('images', 'norm')
   ]
-  return sum(
-    json.loads(x.read_text())['blocks_done'] for x in states if x.exists()
-  )
+  return sum(small_matrix.blocks_done(x, 1) for x in states)
 
 
 @pytest.mark.slow

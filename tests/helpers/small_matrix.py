@@ -1,5 +1,7 @@
 """A small matrix by a formula, for tests of what keeps matrices."""
 
+import json
+
 import numpy as np
 
 from mrnn_jax.evaluation import matrix_store
@@ -11,7 +13,8 @@ FEATURES = np.arange(14, dtype=np.float32).reshape(7, 2)
 class FakeRanker:
   """Scores by a formula, two images a block; may be interrupted."""
 
-  tiling = 'two'
+  tiling = '2 x 500'
+  arithmetic = 'float32'
   unit = 'pairs'
 
   def __init__(self):
@@ -39,3 +42,16 @@ def expected(features):
 
 def store(folder, ranker, identity='a model', sentences=SENTENCES):
   return matrix_store.MatrixStore(folder, ranker, sentences, identity)
+
+
+def blocks_done(path, block):
+  """How many blocks of so many images are there, by the state at a path."""
+  if not path.exists():
+    return 0
+  state = json.loads(path.read_text())
+  if state.get('complete'):
+    return -(-len(state['images']) // block)
+  progress = path.with_suffix('.progress.json')
+  if not progress.exists():
+    return 0
+  return json.loads(progress.read_text())['blocks_done']

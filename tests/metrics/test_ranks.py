@@ -24,10 +24,10 @@ def test_constant_scores_are_the_worst_ranks():
 
 
 @settings(deadline=None, max_examples=50)
-@given(problems(), st.sampled_from([1, 7, 1000]))
-def test_ranks_are_those_of_sorted_lists(problem, block):
+@given(problems(), st.sampled_from([1, 7, 1000]), st.sampled_from([1, 2, 99]))
+def test_ranks_are_those_of_sorted_lists(problem, block, columns):
   scores, owner, shortlist = problem
-  with mock.patch.object(score_matrix, '_BLOCK', block):
+  with mock.patch.multiple(score_matrix, _BLOCK=block, _COLUMNS=columns):
     ranks = metrics.image_to_text_ranks(scores, owner)
     listed = metrics.image_to_text_ranks(scores, owner, shortlist)
     text_ranks = metrics.text_to_image_ranks(scores, owner)

@@ -39,11 +39,11 @@ def test_curves_by_hand():
 
 
 @settings(deadline=None, max_examples=50)
-@given(problems(), st.sampled_from([1, 7, 1000]))
-def test_recall_curves_are_those_of_sorted_lists(problem, block):
+@given(problems(), st.sampled_from([1, 7, 1000]), st.sampled_from([1, 2, 99]))
+def test_recall_curves_are_those_of_sorted_lists(problem, block, columns):
   scores, owner, shortlist = problem
   num_images = scores.shape[1]
-  with mock.patch.object(score_matrix, '_BLOCK', block):
+  with mock.patch.multiple(score_matrix, _BLOCK=block, _COLUMNS=columns):
     curves = [
       metrics.image_to_text_recall_curve(scores, owner, percent=PERCENT),
       metrics.image_to_text_recall_curve(scores, owner, shortlist, PERCENT),

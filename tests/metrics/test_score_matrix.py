@@ -58,8 +58,30 @@ def test_what_fits_is_returned_as_arrays():
 
 
 def test_the_first_score_that_is_not_finite_is_named():
-  block = np.zeros((3, 2))
-  score_matrix.check_finite(block, 10)
+  block, rows = np.zeros((3, 2)), np.array([10, 12, 11])
+  score_matrix.check_finite(block, rows, slice(4, 6))
   block[2, 0], block[1, 1] = np.nan, -np.inf
-  with pytest.raises(InputError, match='sentence 11 for image 1 is -inf'):
-    score_matrix.check_finite(block, 10)
+  with pytest.raises(InputError, match='sentence 12 for image 5 is -inf'):
+    score_matrix.check_finite(block, rows, slice(4, 6))
+  listed = np.ones((3, 2), bool)
+  listed[1, 1] = False
+  with pytest.raises(InputError, match='sentence 11 for image 4 is nan'):
+    score_matrix.check_finite(block, rows, slice(4, 6), listed)
+  listed[2, 0] = False
+  score_matrix.check_finite(block, rows, slice(4, 6), listed)
+
+
+def test_pieces_are_of_few_columns(monkeypatch):
+  monkeypatch.setattr(score_matrix, '_BLOCK', 4)
+  monkeypatch.setattr(score_matrix, '_COLUMNS', 2)
+  found = [
+    (rows.start, rows.stop, columns.start, columns.stop)
+    for rows, columns in score_matrix.pieces(3, 5)
+  ]
+  assert found == [
+    (0, 2, 0, 2),
+    (2, 3, 0, 2),
+    (0, 2, 2, 4),
+    (2, 3, 2, 4),
+    (0, 3, 4, 5),
+  ]

@@ -71,6 +71,18 @@ def test_blocks_are_the_cosines(ranker, pool, matrix, monkeypatch):
     np.testing.assert_array_equal(block, expected[2])
 
 
+def test_true_scores_have_the_bits_of_the_blocks(ranker, pool, monkeypatch):
+  monkeypatch.setattr(embedding_ranker, '_SENTENCE_BLOCK', 10)
+  owner = np.random.default_rng(2).integers(0, 17, 23)
+  scores = np.empty((23, 17), np.float32)
+  for rows, columns, block in ranker[0].blocks(*pool):
+    scores[rows, columns] = block
+  told = []
+  true = ranker[0].true_scores(*pool, owner, lambda *x: told.append(x))
+  np.testing.assert_array_equal(true, scores[np.arange(23), owner])
+  assert told[-1] == (23, 23)
+
+
 def test_the_best_of_both(ranker, pool, matrix):
   best = ranker[0].rank(*pool, top=3)
   np.testing.assert_array_equal(

@@ -34,6 +34,7 @@ def test_tree_by_hand():
   assert tree.sum_edges(values).tolist() == [37, 73, 18]
   both = tree.sum_edges(np.stack([values, 10 * values], axis=1))
   assert both.tolist() == [[37, 370], [73, 730], [18, 180]]
+  assert tree.sum_edges(values, np.array([2, 0])).tolist() == [18, 37]
 
 
 def test_a_sentence_may_begin_another():
@@ -69,6 +70,16 @@ def test_tiles_by_hand():
   assert tiles.edge.tolist() == [[0, 1, 2], [3, 4, 7], [5, 6, 7], [7, 7, 7]]
   assert tiles.edge_slot[:3].tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
   assert tiles.edge_word[:3].tolist() == [[4, 7, 5], [6, END, 0], [END, END, 0]]
+
+
+def test_tiles_that_hold_some_edges():
+  tiles = Tiles.cut(PrefixTree.build(FORK), 2, 3, 1).holding(
+    np.array([6, 0, 5]), 7, 4
+  )
+  assert tiles.prefixes.tolist() == [[0, 1], [3, 4], [0, 0], [0, 0]]
+  assert tiles.edge.tolist() == [[0, 1, 2], [5, 6, 7], [7, 7, 7], [7, 7, 7]]
+  assert tiles.edge_slot[:2].tolist() == [[0, 0, 1], [0, 1, 0]]
+  assert tiles.edge_word[:2].tolist() == [[4, 7, 5], [END, END, 0]]
 
 
 @pytest.mark.parametrize('num_prefixes', [1, 2, 7])

@@ -7,6 +7,7 @@ import pytest
 from small_models import make
 
 from mrnn_jax.data.vocabulary import END, START
+from mrnn_jax.ranking import edge_scores
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
 
@@ -104,7 +105,8 @@ def test_tiling_changes_nothing_but_rounding(
   )
   scores = ranker.log_probs(sentences, features)
   np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
-  assert ranker.tiling == f'{image_block} x {tile_rows} float32'
+  assert ranker.tiling == f'{image_block} x {tile_rows}'
+  assert ranker.arithmetic == 'float32'
 
 
 def test_any_number_of_devices_gives_the_same_bits(
@@ -159,12 +161,12 @@ def test_type_of_the_operands(dtype, platform, result):
 @pytest.mark.parametrize(
   ('platform', 'precision', 'expected'),
   [
-    ('cpu', 'highest', '5 x 15 float32'),
-    ('cpu', 'default', '5 x 15 float32'),  # All are the same there.
-    ('gpu', 'default', '5 x 15 bfloat16 at default'),
+    ('cpu', 'highest', 'float32'),
+    ('cpu', 'default', 'float32'),  # All are the same there.
+    ('gpu', 'default', 'bfloat16 at default'),
   ],
 )
-def test_tiling_names_what_makes_other_bits(
+def test_arithmetic_is_what_makes_other_scores(
   model_and_variables, monkeypatch, platform, precision, expected
 ):
   monkeypatch.setattr(parallel, 'replicate', lambda tree, _: tree)
@@ -174,15 +176,15 @@ def test_tiling_names_what_makes_other_bits(
   ranker = ranker_lib.Ranker(
     model.clone(precision=precision), variables, devices, **TILING
   )
-  assert ranker.tiling == expected
+  assert ranker.arithmetic == expected
 
 
 def test_many_small_trees_are_one_large_one(
   model_and_variables, sentences, features, expected, monkeypatch
 ):
   monkeypatch.setattr(ranker_lib, '_SENTENCE_BLOCK', 7)
-  monkeypatch.setattr(ranker_lib, '_PREFIX_BLOCK', 3)
-  monkeypatch.setattr(ranker_lib, '_TILES_PER_CALL', 2)
+  monkeypatch.setattr(edge_scores, '_PREFIX_BLOCK', 3)
+  monkeypatch.setattr(edge_scores, '_TILES_PER_CALL', 2)
   parts = ranker_lib.Ranker(*model_and_variables, image_block=4, tile_rows=8)
   seen = []
   scores = parts.log_probs(sentences, features, lambda *x: seen.append(x))
@@ -283,3 +285,39 @@ def test_best_are_those_of_the_matrix(
     np.testing.assert_array_equal(
       ranking.image_scores, np.take_along_axis(matrix, order, 1)
     )
+
+
+def test_true_scores_have_the_bits_of_the_matrix(
+  ranker, sentences, features, matrix, monkeypatch
+):
+  monkeypatch.setattr(edge_scores, '_TILES_PER_CALL', 2)
+  rng = np.random.default_rng(3)
+  # Two images have no sentence.
+  owner = rng.choice(np.delete(np.arange(13), [4, 11]), len(sentences))
+  told = []
+  true = ranker.true_scores(
+    sentences, features, owner, lambda *x: told.append(x)
+  )
+  assert true.dtype == np.float32
+  np.testing.assert_array_equal(true, matrix[np.arange(len(owner)), owner])
+  assert told[-1] == (60, 60)
+
+
+def test_trees_are_built_one_at_a_time(
+  ranker, sentences, features, monkeypatch
+):
+  monkeypatch.setattr(ranker_lib, '_SENTENCE_BLOCK', 16)
+  built = []
+
+  class Counted(edge_scores.EdgeScores):
+    def __init__(self, ranker, tree):
+      built.append(len(tree.offsets) - 1)
+      super().__init__(ranker, tree)
+
+  monkeypatch.setattr(ranker_lib, 'EdgeScores', Counted)
+  blocks = ranker.blocks(sentences, features)
+  sizes = []
+  for _, columns, _ in blocks:
+    if columns.start == 0:
+      sizes.append(len(built))
+  assert sizes == [1, 2, 3, 4] and built == [16, 16, 16, 12]

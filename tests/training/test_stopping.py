@@ -14,7 +14,7 @@ import tiny_run
 from mrnn_jax import config as config_lib
 from mrnn_jax import stored_model, tasks
 from mrnn_jax.evaluation import matrix_store
-from mrnn_jax.ranking import ranker
+from mrnn_jax.ranking import edge_scores
 from mrnn_jax.runtime import checkpoint, stopping
 from mrnn_jax.training import loop
 
@@ -203,9 +203,9 @@ def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
       patch.setattr(owner, name, broken)
       tasks.run(tiny_run.given(config))
 
-  # The state is written once at the beginning, then after every block.
+  # The state is written once at the beginning, progress after every block.
   break_at(3, matrix_store.files, 'write_json')
-  break_at(2, ranker._Edges, 'log_probs')
+  break_at(2, edge_scores.EdgeScores, 'scores')
   tasks.run(tiny_run.given(config))
   for name in (
     'retrieval.jsonl',

@@ -8,7 +8,14 @@ import numpy as np
 
 from mrnn_jax.data.feature_files import names
 from mrnn_jax.data.feature_files.table import Encoder, FeatureTable
-from mrnn_jax.runtime import errors, messages, npz, progress
+from mrnn_jax.runtime import (
+  errors,
+  json_files,
+  json_forms,
+  messages,
+  npz,
+  progress,
+)
 
 _READERS = 16
 
@@ -40,7 +47,10 @@ def _from_archive(archive: npz.Reader, source: str) -> FeatureTable:
 
 
 def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
-  """Map an array [images, dimension] whose names stand in a text file."""
+  """Map an array [images, dimension] whose names stand in a text file.
+
+  Who made them stands beside it, in ``NAME.encoder.json``, if that is told.
+  """
   ids = names.find(path, ids_path)
   try:
     features = np.load(path, mmap_mode='r', allow_pickle=False)
@@ -48,7 +58,19 @@ def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
     # A remote file exists for epath, but only local ones can be mapped.
     with path.open('rb') as file:
       features = np.load(file, allow_pickle=False)
-  return FeatureTable(ids, features, str(path))
+  told = encoder_path(path)
+  encoder = Encoder()
+  if told.exists():
+    value = json_files.read_object(told)
+    if wrong := json_forms.misfit(value, {'encoder': str, 'weights': str}):
+      raise errors.InputError(f'{told} {wrong}: correct or delete it.')
+    encoder = Encoder(value['encoder'], value['weights'])
+  return FeatureTable(ids, features, str(path), encoder)
+
+
+def encoder_path(path: epath.Path) -> epath.Path:
+  """Return the file beside a ``.npy`` that says who made the features."""
+  return path.with_suffix('.encoder.json')
 
 
 def load_folder(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
