@@ -21,6 +21,7 @@ import numpy as np
 
 from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import lengths, synthetic
+from tests.benchmarks.ensemble import ensemble
 from tests.benchmarks.soak import soak
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   added.add_argument(
     '--features', default='', help='a feature file; default: made up'
   )
+  added = command(ensemble, 'What an ensemble of three costs beside one model.')
+  added.add_argument('--images', type=int, default=100)
   args = parser.parse_args(argv)
   try:
     with tempfile.TemporaryDirectory() as folder:

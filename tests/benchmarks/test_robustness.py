@@ -11,7 +11,7 @@ from tests.benchmarks import robustness, soak
 
 
 @pytest.mark.parametrize(
-  'name', ['beam', 'bfloat16', 'parts', 'compile_cache', 'soak']
+  'name', ['beam', 'bfloat16', 'parts', 'compile_cache', 'soak', 'ensemble']
 )
 def test_help(name, capsys):
   with pytest.raises(SystemExit) as stop:
@@ -103,6 +103,7 @@ def test_raw_data_is_what_a_build_reads(tmp_path):
     'parts',
     'compile_cache',
     'soak',
+    'ensemble',
   ],
 )
 def test_it_runs(name, capsys):
