@@ -59,7 +59,9 @@ class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
     return tfds.core.DatasetInfo(
       builder=self,
       description=description(self._content.name),
-      features=shards.make_features(table.dim, table.dtype),
+      features=shards.make_features(
+        table.dim, table.dtype, len(table.view_flips)
+      ),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(self._content.metadata()),
     )
@@ -69,7 +71,8 @@ class CaptionFeatures(tfds.core.ShardBasedBuilder, skip_registration=True):
     table = self._content.table
     infos, planned = [], []
     for split, rows in self._content.checked.splits.items():
-      parts = shards.cut(rows, table.dim * table.dtype.itemsize)
+      numbers = table.dim * len(table.view_flips)
+      parts = shards.cut(rows, numbers * table.dtype.itemsize)
       template = tfds.core.ShardedFileTemplate(
         data_dir=self.data_path,
         dataset_name=self.name,

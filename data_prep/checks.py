@@ -139,7 +139,8 @@ def check_features(
       if image_id not in found.rows:
         continue
       feature = table.at(found.rows[image_id])
-      if not np.isfinite(feature).all():
+      views = table.views_at(found.rows[image_id])
+      if not (np.isfinite(feature).all() and np.isfinite(views).all()):
         broken.append(image_id)
       elif not feature.any():
         zero.append(image_id)
@@ -175,8 +176,10 @@ def check_features(
   oddities = [
     records.Oddity(what, tuple(names)) for what, names in seen if names
   ]
+  views = len(table.view_flips)
+  each = f'{views} views of ' if views > 1 else ''
   report = (
-    f'{checked.report}\nFeatures: {len(table):,} images, {table.dim:,}'
+    f'{checked.report}\nFeatures: {len(table):,} images, {each}{table.dim:,}'
     f' numbers each, {table.dtype}, encoder {table.encoder.name}.'
     + _list(oddities)
   )

@@ -15,7 +15,7 @@ from data_prep.writing import feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import image_names
 from mrnn_jax.data.feature_files import Encoder
-from mrnn_jax.encoders import encode, photos
+from mrnn_jax.encoders import encode, photos, views
 from mrnn_jax.runtime import cli, messages
 from mrnn_jax.runtime.errors import InputError, printable
 
@@ -29,6 +29,7 @@ was stopped goes on when the same command is given again.
 
 _DTYPES = ('float16', 'float32')
 _MAX_REPORTED = 10
+_MAX_VIEWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ExtractConfig:
   weights: str | None = None
   resize: str = 'squash'
   batch_size: int = 0
+  views: int = 1
   dtype: str = 'float16'
   output: str | None = None
   overwrite: bool = False
@@ -61,6 +63,11 @@ class ExtractConfig:
       raise InputError(
         f'--batch_size={self.batch_size} is too small: at least 1, or 0 for'
         ' what suits the machine.'
+      )
+    if not 1 <= self.views <= _MAX_VIEWS:
+      raise InputError(
+        f'--views={self.views}: give a number from 1, the whole photo alone, to'
+        f' {_MAX_VIEWS}.'
       )
 
 
@@ -101,13 +108,21 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'Photos at a time; 0 for what suits the machine.',
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    'views',
+    1,
+    'Vectors of each photo, for training to draw from: the whole photo, the'
+    ' whole mirrored, then parts of it (half of its area or more), every other'
+    ' mirrored.',
+    flag_values=values,
+  )
   text('dtype', 'float16', f'Of the features: {" or ".join(_DTYPES)}.')
   text('output', None, 'The .npz to write.')
   flags.DEFINE_bool(
     'overwrite', False, 'Replace other features.', flag_values=values
   )
   return {
-    'Photos': ['images', 'resize'],
+    'Photos': ['images', 'resize', 'views'],
     'Encoder': ['encoder', 'weights', 'batch_size'],
     'Where to write': ['output', 'dtype', 'overwrite'],
   }
@@ -130,7 +145,7 @@ def extract(config: ExtractConfig):
   network = encoders.load(config.encoder, config.weights)
   encoder = encode.describe(network, config.resize)
   if output.exists() and not config.overwrite:
-    _check_output(output, found, encoder)
+    _check_output(output, found, encoder, config.views)
     # Of a run that was killed when all was done.
     feature_parts.discard(output)
     print(f'{output} is there already, made of the same photos.')
@@ -138,18 +153,21 @@ def extract(config: ExtractConfig):
   batch_size = min(
     config.batch_size or encode.default_batch_size(network), len(found)
   )
-  parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
+  parts = feature_parts.Parts(
+    output, found, encoder, batch_size, config.dtype, views.flips(config.views)
+  )
   batches = encode.encode_batches(
-    found, network, config.resize, batch_size, parts.done
+    found, network, config.resize, batch_size, parts.done, config.views
   )
   for features, reasons in batches:
     parts.add(features, reasons)
   unreadable = parts.finish()
   num_read = len(found) - len(unreadable)
+  each = f'{config.views} views of ' if config.views > 1 else ''
   print(
     f'Wrote {output} in {time.monotonic() - start:.1f} s: '
     f'{messages.counted(num_read, "photo")},'
-    f' {network.feature_size:,} numbers each, {config.dtype}.\n'
+    f' {each}{network.feature_size:,} numbers each, {config.dtype}.\n'
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
   _report(unreadable, feature_parts.report_path(output))
@@ -168,19 +186,25 @@ def _check_names(found: Sequence[photos.Photo]):
 
 
 def _check_output(
-  output: pathlib.Path, found: Sequence[photos.Photo], encoder: Encoder
+  output: pathlib.Path,
+  found: Sequence[photos.Photo],
+  encoder: Encoder,
+  num_views: int,
 ):
   """Refuse to replace a file unless it is the one that would be written."""
   try:
     with np.load(output, allow_pickle=False) as archive:
       theirs = [str(archive['encoder']), str(archive['weights'])]
       ids = archive['ids'].tolist()
+      flips = archive['view_flips'].tolist() if 'views' in archive else [False]
     path = feature_parts.report_path(output)
     text = path.read_text(encoding='utf-8') if path.exists() else ''
     failed = {line.split('\t')[0] for line in text.splitlines()}
-    same = theirs == [encoder.name, encoder.weights] and ids == [
-      photo.id for photo in found if photo.id not in failed
-    ]
+    same = (
+      theirs == [encoder.name, encoder.weights]
+      and flips == views.flips(num_views)
+      and ids == [photo.id for photo in found if photo.id not in failed]
+    )
   except Exception:  # A file of another kind, whatever it is.
     same = False
   if not same:

@@ -42,10 +42,12 @@ class Content:
   def metadata(self) -> dict:
     """Return what is stored beside the records, in ``metadata.json``."""
     splits = self.checked.splits
+    flips = self.table.view_flips
     return {
       'fingerprint': self.fingerprint,
       'feature_size': self.table.dim,
       'encoder': dataclasses.asdict(self.table.encoder),
+      **({'view_flips': flips} if len(flips) > 1 else {}),
       'num_captions': self.checked.num_captions,
       'num_words': self.checked.words,
       'oddities': [
@@ -97,4 +99,5 @@ def digest_features(
   for rows in checked.splits.values():
     for record in rows:
       digest.update(table.get(record.image_id).tobytes())
+      digest.update(table.get_views(record.image_id).tobytes())
   return digest.hexdigest()

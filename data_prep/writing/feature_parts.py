@@ -53,6 +53,7 @@ class Parts:
     encoder: Encoder,
     batch_size: int,
     dtype: str,
+    view_flips: Sequence[bool] = (False,),
   ):
     """Take up the parts of an earlier run, if it had the same photos.
 
@@ -62,6 +63,7 @@ class Parts:
       encoder: how their features are made.
       batch_size: photos at a time.
       dtype: of the features in the output.
+      view_flips: [K] which views of a photo are mirrored.
 
     Raises:
       InputError: the output's folder cannot be written to.
@@ -70,11 +72,12 @@ class Parts:
     self._found = found
     self._encoder = encoder
     self._dtype = dtype
+    self._flips = list(view_flips)
     self._folder = _folder(output)
     self._part_size = -(-_PART_SIZE // batch_size) * batch_size
     self._features: list[np.ndarray] = []
     self._reasons: list[str] = []
-    plan = _plan(found, encoder, batch_size)
+    plan = _plan(found, encoder, batch_size, len(self._flips))
     self._take_up(plan)
     self.done = 0
     while self._path(self.done).exists():
@@ -152,13 +155,18 @@ class Parts:
       made.replace(report)
     else:
       report.unlink(missing_ok=True)
+    features, views = np.concatenate(features), {}
+    if len(self._flips) > 1:
+      views = {'views': features[:, 1:], 'view_flips': np.array(self._flips)}
+      features = features[:, 0]
     made = self._folder / 'output.npz'
     npz.write(
       made,
       ids=np.array([x.id for x in self._found if x.id not in failed], np.str_),
-      features=np.concatenate(features),
+      features=features,
       encoder=np.array(self._encoder.name),
       weights=np.array(self._encoder.weights),
+      **views,
     )
     made.replace(self._output)
     discard(self._output)
@@ -166,7 +174,10 @@ class Parts:
 
 
 def _plan(
-  found: Sequence[photos.Photo], encoder: Encoder, batch_size: int
+  found: Sequence[photos.Photo],
+  encoder: Encoder,
+  batch_size: int,
+  num_views: int,
 ) -> str:
   """Return a hash of all that the features depend on."""
   entries = []
@@ -176,5 +187,7 @@ def _plan(
       entries.append([photo.id, photo.path, status.st_size, status.st_mtime_ns])
     except OSError:
       entries.append([photo.id, photo.path])
-  text = json.dumps([dataclasses.astuple(encoder), batch_size, entries])
+  made = [dataclasses.astuple(encoder), batch_size, entries]
+  # What a version before views has begun goes on.
+  text = json.dumps(made + [num_views] * (num_views > 1))
   return hashlib.sha256(text.encode()).hexdigest()

@@ -39,23 +39,29 @@ def cut(
   return [rows[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
 
 
-def make_features(dim: int, dtype: np.dtype) -> tfds.features.FeaturesDict:
+def make_features(
+  dim: int, dtype: np.dtype, num_views: int = 1
+) -> tfds.features.FeaturesDict:
   """Return what a record consists of, as TFDS describes it.
 
   Args:
     dim: D, the length of a feature.
     dtype: float16 or float32.
+    num_views: K of each image.
   """
-  return tfds.features.FeaturesDict(
-    {
-      'image_id': tfds.features.Text(),
-      # As bytes, or TFDS would store float16 in four bytes each.
-      'feature': tfds.features.Tensor(
-        shape=(dim,), dtype=dtype, encoding='bytes'
-      ),
-      'captions': tfds.features.Sequence(tfds.features.Text()),
-    }
-  )
+
+  def vectors(*shape: int) -> tfds.features.Tensor:
+    # As bytes, or TFDS would store float16 in four bytes each.
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
+
+  parts = {
+    'image_id': tfds.features.Text(),
+    'feature': vectors(dim),
+    'captions': tfds.features.Sequence(tfds.features.Text()),
+  }
+  if num_views > 1:
+    parts['views'] = vectors(num_views - 1, dim)
+  return tfds.features.FeaturesDict(parts)
 
 
 def write(
@@ -70,17 +76,19 @@ def write(
     rows: its records.
     table: their features.
   """
-  features = make_features(table.dim, table.dtype)
+  num_views = len(table.view_flips)
+  features = make_features(table.dim, table.dtype, num_views)
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
 
   def serialize(row: records.Record) -> bytes:
-    example = features.encode_example(
-      {
-        'image_id': row.image_id,
-        'feature': table.get(row.image_id),
-        'captions': list(row.captions),
-      }
-    )
+    parts = {
+      'image_id': row.image_id,
+      'feature': table.get(row.image_id),
+      'captions': list(row.captions),
+    }
+    if num_views > 1:
+      parts['views'] = table.get_views(row.image_id)
+    example = features.encode_example(parts)
     # The order of a message's fields is else another in every process.
     return serializer.get_tf_example(example).SerializeToString(
       deterministic=True

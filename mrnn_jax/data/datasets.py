@@ -4,7 +4,7 @@ A split is read once: its captions become word ids, which are small; features,
 which are not, are cached if they fit and read when needed if not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import re
@@ -13,8 +13,9 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from mrnn_jax.data.image_features import FIRST, Features
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
-from mrnn_jax.runtime import json_files, messages
+from mrnn_jax.runtime import json_files, json_forms, messages
 from mrnn_jax.runtime.errors import InputError
 
 # What TFDS calls all of them, each being a configuration.
@@ -48,6 +49,11 @@ class Dataset:
   def feature_size(self) -> int:
     """D, the size of an image feature."""
     return self.metadata['feature_size']
+
+  @property
+  def view_flips(self) -> list[bool]:
+    """[K] which views of an image are mirrored; the first is its feature."""
+    return self.metadata.get('view_flips', [False])
 
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
@@ -135,47 +141,14 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
     'feature_size': type(metadata.get('feature_size')) is int,
     'encoder': isinstance(encoder, dict)
     and all(isinstance(encoder.get(x), str) for x in ('name', 'weights')),
+    'view_flips': json_forms.misfit(metadata.get('view_flips', [False]), [bool])
+    == '',
     'word_counts': isinstance(counts, dict)
     and all(type(count) is int for count in counts.values()),
   }
   wrong = [name for name, is_sound in sound.items() if not is_sound]
   if wrong:
     raise ValueError(f'metadata.json does not tell {", ".join(wrong)}')
-
-
-class Features:
-  """The image features [N, D] of a split, cached or read when needed."""
-
-  def __init__(self, source: Sequence[Mapping[str, Any]], cache_mb: float):
-    """Take a source of records; cache features up to ``cache_mb`` MiB."""
-    self._source = source
-    first = np.asarray(source[0]['feature'])
-    self.dtype, self.size = first.dtype, first.size
-    fits = len(source) * first.nbytes <= cache_mb * 2**20
-    self._cache = (
-      np.empty((len(source), self.size), self.dtype) if fits else None
-    )
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def keep(self, index: int, feature: np.ndarray) -> None:
-    """Put a feature that was read anyhow into the cache, if there is one."""
-    if self._cache is not None:
-      self._cache[index] = feature
-
-  def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-    """Return the features of some images: [...] --> [..., D]."""
-    if self._cache is not None:
-      return self._cache[indices]
-    flat = np.stack(
-      [self._source[int(i)]['feature'] for i in np.ravel(indices)]
-    )
-    return flat.reshape(*np.shape(indices), self.size)
-
-  def all(self) -> np.ndarray:
-    """Return all features [N, D]; for splits that fit in memory."""
-    return self[np.arange(len(self))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,16 +189,18 @@ def make_split(
   vocabulary: Vocabulary,
   cache_mb: float = 2048,
   first_caption_only: bool = False,
+  view_flips: Sequence[bool] = (False,),
+  views: str = FIRST,
 ) -> CaptionSplit:
-  """Read a split from records of image_id, feature and captions."""
+  """Read a split from records of image_id, feature, captions and views."""
   if not len(source):
     raise InputError(f'the {name} split is empty.')
-  features = Features(source, cache_mb)
+  features = Features(source, cache_mb, view_flips, views)
   image_ids, captions, owner, encoded = [], [], [], []
   for i in range(len(source)):
     record = source[i]
     image_ids.append(as_text(record['image_id']))
-    features.keep(i, record['feature'])
+    features.keep(i, record)
     texts = [as_text(caption) for caption in record['captions']]
     captions.append(texts[:1] if first_caption_only else texts)
     for caption in captions[-1]:
@@ -248,14 +223,31 @@ def load_split(
   vocabulary: Vocabulary,
   cache_mb: float = 2048,
   first_caption_only: bool = False,
+  views: str = FIRST,
 ) -> CaptionSplit:
   """Read a split of a prepared dataset.
+
+  Args:
+    dataset: which.
+    name: of the split.
+    vocabulary: whose ids its words become.
+    cache_mb: MiB up to which features are kept in memory.
+    first_caption_only: whether other captions are left out.
+    views: what the features of images are, see ``image_features.VIEWS``.
 
   Raises:
     InputError: the split is missing, empty or damaged.
   """
   source = _Source(dataset, name)
-  return make_split(name, source, vocabulary, cache_mb, first_caption_only)
+  return make_split(
+    name,
+    source,
+    vocabulary,
+    cache_mb,
+    first_caption_only,
+    dataset.view_flips,
+    views,
+  )
 
 
 class _Source(Sequence):
@@ -317,19 +309,31 @@ def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
 
 
 def feature_statistics(
-  features: Features, block: int = 1024
+  features: Features, num_views: int = 1, block: int = 1024
 ) -> dict[str, np.ndarray]:
-  """Return mean and standard deviation [D] of features [N, D], float32.
+  """Return mean and standard deviation [D] of features, float32.
 
   Reads blocks of images, twice: nothing needs them all at once.
-  """
 
-  def average(fn):
+  Args:
+    features: of N images.
+    num_views: how many views of each, the first ones, count; 1: what their
+      features are.
+    block: images at a time.
+  """
+  block = max(1, block // num_views)
+
+  def rows(index: np.ndarray) -> np.ndarray:
+    if num_views == 1:
+      return features[index]
+    return features.views(index)[:, :num_views].reshape(-1, features.size)
+
+  def average(fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     total = np.zeros(features.size)
     for start in range(0, len(features), block):
       index = np.arange(start, min(start + block, len(features)))
-      total += fn(features[index].astype(np.float64)).sum(0)
-    return total / len(features)
+      total += fn(rows(index).astype(np.float64)).sum(0)
+    return total / (len(features) * num_views)
 
   mean = average(lambda x: x)
   variance = average(lambda x: np.square(x - mean))

@@ -10,6 +10,7 @@ import numpy as np
 from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import photos
+from mrnn_jax.encoders import views as views_lib
 from mrnn_jax.runtime import progress
 from mrnn_jax.runtime.errors import InputError
 
@@ -133,6 +134,7 @@ def encode_batches(
   resize: str,
   batch_size: int,
   done: int = 0,
+  num_views: int = 1,
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
   """Encode photos in batches of one compiled shape.
 
@@ -142,10 +144,12 @@ def encode_batches(
     resize: see ``encode_photos``.
     batch_size: see ``encode_photos``.
     done: how many photos, the first ones, to leave out.
+    num_views: K, see ``views.views_of``.
 
   Yields:
-    For each batch [b, D] float32 features and b reasons, '' where the photo
-    could be read; the feature of another photo means nothing.
+    For each batch float32 features [b, D], of several views [b, K, D], and b
+    reasons, '' where the photo could be read; the feature of another photo
+    means nothing.
   """
   import jax
 
@@ -153,14 +157,22 @@ def encode_batches(
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
-  images = photos.read_all([x.source for x in found[done:]], size, resize)
+  rest = found[done:]
+  views = [views_lib.views_of(photo.id, num_views) for photo in rest]
+  images = photos.read_all(
+    [photo.source for photo in rest],
+    size,
+    resize,
+    None,
+    views if num_views > 1 else None,
+  )
   images = progress.track(
     images, len(found), f'encode by {network.name}', 'photos', done
   )
   images = iter(images)
   waiting = None
   for first in range(done, len(found), batch_size):
-    batch = np.zeros((batch_size, size, size, 3), np.uint8)
+    batch = np.zeros((batch_size, num_views, size, size, 3), np.uint8)
     reasons = []
     for i in range(min(batch_size, len(found) - first)):
       image = next(images)
@@ -168,8 +180,11 @@ def encode_batches(
       reasons.append(str(image) if failed else '')
       if not failed:
         batch[i] = image
-    # While this one is computed, the next one is gathered.
-    computing = apply(params, jax.device_put(batch)), reasons
+    # While these are computed, the next ones are gathered.
+    computing = (
+      [apply(params, jax.device_put(view)) for view in batch.swapaxes(0, 1)],
+      reasons,
+    )
     if waiting:
       yield _fetch(*waiting)
     waiting = computing
@@ -179,6 +194,7 @@ def encode_batches(
   next(images, None)
 
 
-def _fetch(features: 'jax.Array', reasons: list[str]):
+def _fetch(views: 'list[jax.Array]', reasons: list[str]):
   """Wait for a batch and cut off the rows without a photo."""
-  return np.asarray(features)[: len(reasons)], reasons
+  features = np.stack([np.asarray(x)[: len(reasons)] for x in views], axis=1)
+  return features[:, 0] if len(views) == 1 else features, reasons

@@ -1,7 +1,7 @@
 """Photos: find them, and read whatever people have as RGB pixels."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import concurrent.futures
 import dataclasses
 import glob
@@ -9,13 +9,16 @@ import itertools
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from mrnn_jax.runtime import messages, picture_files
 from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.picture_views import WHOLE, View, scale
+
+T, R = TypeVar('T'), TypeVar('R')
 
 SUFFIXES = (
   *('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff'),
@@ -250,14 +253,25 @@ def read(source: str | Image.Image, size: int, resize: str) -> np.ndarray:
   Raises:
     PhotoError: it cannot be read; the message is the reason.
   """
+  return np.asarray(_resize(_open(source, size), size, resize))
+
+
+def read_views(
+  source: str | Image.Image, size: int, resize: str, views: Sequence[View]
+) -> np.ndarray:
+  """Read one photo as ``read`` does, and scale K views of it: [K, S, S, 3]."""
+  image = _open(source, size)
+  return np.stack([np.asarray(_resize(image, size, resize, v)) for v in views])
+
+
+def _open(source: str | Image.Image, size: int) -> Image.Image:
+  """Return a photo as RGB, of whatever size."""
   if isinstance(source, Image.Image):
-    image = picture_files.as_rgb(source)
-  else:
-    suffix = pathlib.PurePath(source).suffix.lower()
-    if suffix in _RAW:  # The picture in it may be a thumbnail.
-      raise PhotoError(f'{suffix} is not read: save it as JPEG or PNG')
-    image = picture_files.read_rgb(source, size)
-  return np.asarray(_resize(image, size, resize))
+    return picture_files.as_rgb(source)
+  suffix = pathlib.PurePath(source).suffix.lower()
+  if suffix in _RAW:  # The picture in it may be a thumbnail.
+    raise PhotoError(f'{suffix} is not read: save it as JPEG or PNG')
+  return picture_files.read_rgb(source, size)
 
 
 def decode(data: bytes, size: int, resize: str) -> np.ndarray:
@@ -271,6 +285,7 @@ def read_all(
   size: int,
   resize: str,
   num_threads: int | None = None,
+  views: Sequence[Sequence[View]] | None = None,
 ) -> Iterator[np.ndarray | PhotoError]:
   """Read photos in parallel, a few ahead of what is taken.
 
@@ -279,45 +294,75 @@ def read_all(
     size: see ``read``.
     resize: see ``read``.
     num_threads: how many are read at a time; the CPU's cores by default.
+    views: K of each photo; None: the whole photos alone.
 
   Yields:
-    For each in its order, the pixels or why there are none.
+    For each in its order, the pixels [S, S, 3], of views [K, S, S, 3], or why
+    there are none.
+  """
+
+  def read_views_of(item: tuple[str | Image.Image, Sequence[View]]):
+    return read_views(item[0], size, resize, item[1])
+
+  if views is None:
+    return ahead(
+      lambda source: read(source, size, resize), sources, num_threads
+    )
+  items = list(zip(sources, views, strict=True))
+  return ahead(read_views_of, items, num_threads)
+
+
+def ahead(
+  reader: Callable[[T], R],
+  items: Sequence[T],
+  num_threads: int | None = None,
+) -> Iterator[R | PhotoError]:
+  """Read items in parallel, a few ahead of what is taken.
+
+  Args:
+    reader: what reads one; it may raise PhotoError.
+    items: what is read.
+    num_threads: how many are read at a time; the CPU's cores by default.
+
+  Yields:
+    For each in its order, what was read or why nothing was.
   """
   num_threads = num_threads or os.cpu_count() or 1
   quiet()
 
-  def attempt(source: str | Image.Image) -> np.ndarray | PhotoError:
+  def attempt(item: T) -> R | PhotoError:
     try:
-      return read(source, size, resize)
+      return reader(item)
     except PhotoError as error:
       return error
 
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-    todo = iter(sources)
-    ahead = collections.deque(
-      pool.submit(attempt, source)
-      for source in itertools.islice(todo, _AHEAD + num_threads)
+    todo = iter(items)
+    waiting = collections.deque(
+      pool.submit(attempt, item)
+      for item in itertools.islice(todo, _AHEAD + num_threads)
     )
     try:
-      while ahead:
-        yield ahead.popleft().result()
-        ahead.extend(
-          pool.submit(attempt, source) for source in itertools.islice(todo, 1)
+      while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(
+          pool.submit(attempt, item) for item in itertools.islice(todo, 1)
         )
     finally:
       pool.shutdown(cancel_futures=True)
 
 
-def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:
-  """Scale a photo to a square."""
+def _resize(
+  image: Image.Image, size: int, resize: str, view: View = WHOLE
+) -> Image.Image:
+  """Scale a photo, or a view of it, to a square."""
   if resize == 'squash':
     box = (0, 0, *image.size)
   else:
     side = min(image.size) * size / (size + _CROP_PADDING)
     left, top = ((length - side) / 2 for length in image.size)
     box = (left, top, left + side, top + side)
-  # The filter of the features that are around: they agree to five digits.
-  return image.resize((size, size), Image.Resampling.BICUBIC, box)
+  return scale(image, size, box, view)
 
 
 def reasons(unreadable: Sequence[tuple[str, str]]) -> str:

@@ -30,6 +30,7 @@ def load_split(
     model.vocabulary,
     config.feature_cache_mb,
     first_caption_only,
+    config.eval_views,
   )
 
 
@@ -168,6 +169,8 @@ def convention(
     'vocabulary': len(model.vocabulary),
     'encoder': model.dataset['encoder'],
   }
+  if (views := split.features.num_views) > 1:
+    common |= {'views': views, 'eval_views': config.eval_views}
   measured = {
     'images': len(split.image_ids),
     'sentences': len(ranked.owner),
