@@ -14,8 +14,9 @@ from etils import epath
 import numpy as np
 
 from mrnn_jax.data.image_features import FIRST, Features
+from mrnn_jax.data.metadata import check_metadata
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
-from mrnn_jax.runtime import json_files, json_forms, messages
+from mrnn_jax.runtime import json_files, messages
 from mrnn_jax.runtime.errors import InputError
 
 # What TFDS calls all of them, each being a configuration.
@@ -54,6 +55,16 @@ class Dataset:
   def view_flips(self) -> list[bool]:
     """[K] which views of an image are mirrored; the first is its feature."""
     return self.metadata.get('view_flips', [False])
+
+  @property
+  def has_features(self) -> bool:
+    """Whether its images have features; else they have photos alone."""
+    return self.metadata.get('features', True)
+
+  @property
+  def photo_size(self) -> int:
+    """Pixels of a side of its photos; 0 where it has none."""
+    return self.metadata.get('photo_size', 0)
 
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
@@ -122,7 +133,7 @@ def open_folder(path: epath.Path) -> tuple[Any, dict[str, Any]]:
     metadata = json_files.read_object(
       path / 'metadata.json', 'it is not what was written'
     )
-    _check_metadata(metadata)
+    check_metadata(metadata)
   except Exception as error:  # TFDS raises nearly anything.
     raise InputError(
       f'the dataset in {path} cannot be opened ({messages.first_line(error)}):'
@@ -130,25 +141,6 @@ def open_folder(path: epath.Path) -> tuple[Any, dict[str, Any]]:
       f'--dataset={path.parent.name} --overwrite ...".'
     ) from error
   return builder, metadata
-
-
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
-  """Raise ValueError where metadata are not what is read of them later."""
-  encoder = metadata.get('encoder')
-  counts = metadata.get('word_counts')
-  sound = {
-    'fingerprint': isinstance(metadata.get('fingerprint'), str),
-    'feature_size': type(metadata.get('feature_size')) is int,
-    'encoder': isinstance(encoder, dict)
-    and all(isinstance(encoder.get(x), str) for x in ('name', 'weights')),
-    'view_flips': json_forms.misfit(metadata.get('view_flips', [False]), [bool])
-    == '',
-    'word_counts': isinstance(counts, dict)
-    and all(type(count) is int for count in counts.values()),
-  }
-  wrong = [name for name, is_sound in sound.items() if not is_sound]
-  if wrong:
-    raise ValueError(f'metadata.json does not tell {", ".join(wrong)}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,19 +151,21 @@ class CaptionSplit:
     name: train, validation or test.
     image_ids: [N].
     captions: [N] lists of raw captions.
-    features: [N, D], raw.
+    features: [N, D], raw; None where photos stand for them.
     owner: [C] each caption's image; captions stand in the images' order.
     tokens: all captions' ``##START## ... ##END##``, one after another.
     offsets: [C + 1] where each caption begins in ``tokens``.
+    photos: of the images, if the dataset has any.
   """
 
   name: str
   image_ids: list[str]
   captions: list[list[str]]
-  features: Features
+  features: Features | None
   owner: np.ndarray
   tokens: np.ndarray
   offsets: np.ndarray
+  photos: 'Photos | None' = None
 
   @property
   def lengths(self) -> np.ndarray:
@@ -192,15 +186,21 @@ def make_split(
   view_flips: Sequence[bool] = (False,),
   views: str = FIRST,
 ) -> CaptionSplit:
-  """Read a split from records of image_id, feature, captions and views."""
+  """Read a split from records of image_id, feature, captions and views.
+
+  Records may lack features; their photos are ``load_split``'s business.
+  """
   if not len(source):
     raise InputError(f'the {name} split is empty.')
-  features = Features(source, cache_mb, view_flips, views)
+  features = None
+  if 'feature' in source[0]:
+    features = Features(source, cache_mb, view_flips, views)
   image_ids, captions, owner, encoded = [], [], [], []
   for i in range(len(source)):
     record = source[i]
     image_ids.append(as_text(record['image_id']))
-    features.keep(i, record)
+    if features:
+      features.keep(i, record)
     texts = [as_text(caption) for caption in record['captions']]
     captions.append(texts[:1] if first_caption_only else texts)
     for caption in captions[-1]:
@@ -238,16 +238,52 @@ def load_split(
   Raises:
     InputError: the split is missing, empty or damaged.
   """
-  source = _Source(dataset, name)
-  return make_split(
+  split = make_split(
     name,
-    source,
+    _Source(dataset, name),
     vocabulary,
     cache_mb,
     first_caption_only,
     dataset.view_flips,
     views,
   )
+  if not dataset.photo_size:
+    return split
+  photos = Photos(dataset, name, split.image_ids)
+  return dataclasses.replace(split, photos=photos)
+
+
+class Photos:
+  """The photos of a split's images, read when they are needed.
+
+  It may be sent to other processes, which open the dataset for themselves.
+  """
+
+  def __init__(self, dataset: Dataset, name: str, image_ids: Sequence[str]):
+    """Take the photos of a split.
+
+    Args:
+      dataset: one that has photos.
+      name: of the split.
+      image_ids: [N] its images.
+    """
+    self.size, self.image_ids = dataset.photo_size, list(image_ids)
+    self._place, self._name = (dataset.name, dataset.path), name
+    self._source: _Source | None = None
+
+  def __len__(self) -> int:
+    return len(self.image_ids)
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {**vars(self), '_source': None}
+
+  def __getitem__(self, index: int) -> bytes:
+    """Return the JPEG of an image, a square of ``size`` pixels a side."""
+    if self._source is None:
+      name, path = self._place
+      dataset = Dataset(name, path, *open_folder(path))
+      self._source = _Source(dataset, self._name)
+    return self._source[int(index)]['photo']
 
 
 class _Source(Sequence):

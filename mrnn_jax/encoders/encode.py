@@ -18,6 +18,10 @@ if TYPE_CHECKING:
   import jax
 
 
+# How the default encoder is called where features tell what made them.
+DEFAULT = 'efficientnet_lite0, squash to 224 x 224'
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoded:
   """What came of some photos.

@@ -1,7 +1,7 @@
 """Photos: find them, and read whatever people have as RGB pixels."""
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import concurrent.futures
 import dataclasses
 import glob
@@ -314,7 +314,7 @@ def read_all(
 
 def ahead(
   reader: Callable[[T], R],
-  items: Sequence[T],
+  items: Iterable[T],
   num_threads: int | None = None,
 ) -> Iterator[R | PhotoError]:
   """Read items in parallel, a few ahead of what is taken.
