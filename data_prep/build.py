@@ -9,18 +9,24 @@ from absl import flags
 from etils import epath
 import numpy as np
 
-from data_prep import checks, records
+from data_prep import checks, photo_table, records
 from data_prep.build_config import FILE_FLAGS, SPLIT_FLAGS, BuildConfig
 from data_prep.readers import DATASETS, READERS, formats, raw_files
 from data_prep.scenes import dataset as scenes
 from data_prep.writing import beam_jobs
-from data_prep.writing.content import Content, digest_features, fingerprint
+from data_prep.writing.content import (
+  Content,
+  Images,
+  digest_features,
+  fingerprint,
+)
 from mrnn_jax.data import feature_files as features_lib
 from mrnn_jax.runtime import cli, errors
 
 USAGE = """
 python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
 python -m data_prep.build --dataset=my_photos --captions=FILE --features=FILE
+python -m data_prep.build --dataset=my_photos --captions=FILE --photos=DIR
 python -m data_prep.build --dataset=scenes
 
 Read captions and features, check them, report what was found and write a TFDS
@@ -88,10 +94,24 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     ' beside them under the same name with .txt.',
   )
   text(
+    'photos',
+    'Folder of the photos (with all below it), or a text file of one path a'
+    ' line: they are stored beside the features, or instead of them, for'
+    ' training an encoder.',
+  )
+  flags.DEFINE_integer(
+    'photo_size',
+    None,
+    'Pixels of a side that photos are stored with (as many as the encoder'
+    ' takes).',
+    flag_values=values,
+  )
+  text(
     'encoder',
     'What made the features, where their file does not say, as'
     ' data_prep.extract writes it: "efficientnet_lite0, squash to 224 x 224".'
-    ' Only a model that knows can caption photos.',
+    ' Only a model that knows can caption photos. Without features: what is'
+    ' to see the photos.',
   )
   text('train_list', 'List of training images, one name a line.')
   text('validation_list', 'List of validation images.')
@@ -173,19 +193,76 @@ def _build_from_files(config: BuildConfig) -> tuple[epath.Path, bool]:
   checked = checks.check_captions(config.dataset, raw)
   print(checked.report, flush=True)
   try:
-    table = features_lib.load(config.features_file, config.feature_ids)
-    table.declare_encoder(config.encoder or '', config.features_file)
+    images = _open_images(config)
   except errors.InputError as error:
     raise errors.InputError(checked.explain(str(error))) from error
-  checked = _check_features(checked, raw, table)
+  checked = _check_images(checked, raw, images)
   from data_prep.writing import dataset  # Late: TFDS is slow to import.
 
-  digest = digest_features(checked, table)
-  wanted = fingerprint(checked, raw.seed, table.encoder, digest)
+  photos_digest = ''
+  if images.photos:
+    before = checked.report
+    checked, photos_digest = photo_table.check(checked, images.photos)
+    print(checked.report.removeprefix(before).strip(), flush=True)
+    checked.refuse()
+  digest = ''
+  if images.table is not None:
+    digest = digest_features(checked, images.table)
+  wanted = fingerprint(checked, raw.seed, images.encoder, digest, photos_digest)
   if dataset.is_there(config.root, config.dataset, wanted, config.overwrite):
     return dataset.dataset_path(config.root, config.dataset), False
-  content = Content(config.dataset, checked, table, wanted)
-  return dataset.write(content, config.root, _engine(config)), True
+  content = Content(config.dataset, checked, images, wanted)
+  return dataset.write(content, config.root, _engine(config, images)), True
+
+
+def _open_images(config: BuildConfig) -> Images:
+  """Open the features and photos that are to be stored.
+
+  Raises:
+    InputError: they cannot be read, or are of an encoder that is not known.
+  """
+  table = None
+  if config.features:
+    table = features_lib.load(config.features, config.feature_ids)
+    table.declare_encoder(config.encoder or '', config.features)
+    if not config.photos:
+      return Images.of_features(table)
+  # Late: it needs Pillow, and photos are not everybody's.
+  from mrnn_jax import encoders
+  from mrnn_jax.encoders import encode
+
+  encoder = (
+    table.encoder
+    if table
+    else features_lib.Encoder(config.encoder or encode.DEFAULT)
+  )
+  name, resize = encode.parse_description(encoder.name)
+  if not name:
+    raise errors.InputError(
+      f'--photos are stored as the encoder is to see them, and '
+      f'"{encoder.name}" is none of ours: say which by --encoder, such as '
+      f'--encoder="{encode.DEFAULT}".'
+    )
+  network = encoders.without_weights(name)
+  if table and table.dim != network.feature_size:
+    raise errors.InputError(
+      f'{config.features} has features of {table.dim:,} numbers, {name} makes '
+      f'{network.feature_size:,}: give features of that encoder, or leave '
+      'them or --photos out.'
+    )
+  stored = photo_table.Stored(config.photo_size or network.image_size, resize)
+  photos = photo_table.PhotoTable.open(config.photos, stored)
+  return Images(table, photos, encoder, network.feature_size)
+
+
+def _check_images(
+  checked: checks.Checked, raw: records.RawDataset, images: Images
+) -> checks.Checked:
+  """Check what there is of features; refuse data with faults."""
+  if images.table is None:
+    checked.refuse()
+    return checked
+  return _check_features(checked, raw, images.table)
 
 
 def _check_features(
@@ -201,13 +278,19 @@ def _check_features(
   return checked
 
 
-def _engine(config: BuildConfig) -> beam_jobs.Engine | None:
+def _engine(config: BuildConfig, images: Images) -> beam_jobs.Engine | None:
   """Return who writes the shards; None: this process."""
   if not config.beam_runner:
     return None
   options = beam_jobs.check(config.beam_runner, config.beam_options)
+  stored = images.photos and dataclasses.astuple(images.photos.stored)
   return beam_jobs.Engine(
-    config.beam_runner, options, config.features_file, config.feature_ids
+    config.beam_runner,
+    options,
+    config.features,
+    config.feature_ids,
+    config.photos,
+    stored,
   )
 
 
@@ -242,7 +325,7 @@ def _build_scenes(config: BuildConfig) -> tuple[epath.Path, bool]:
     encoded.encoder,
   )
   checked = _check_features(checked, made.raw, table)
-  content = Content('scenes', checked, table, wanted)
+  content = Content('scenes', checked, Images.of_features(table), wanted)
   return dataset.write(content, config.root), True
 
 

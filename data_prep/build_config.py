@@ -15,6 +15,8 @@ FILE_FLAGS = (
   'format',
   'features',
   'feature_ids',
+  'photos',
+  'photo_size',
   'encoder',
 )
 SPLIT_FLAGS = (
@@ -27,6 +29,7 @@ SPLIT_FLAGS = (
 )
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_-]{0,59}')
 _MIN_SCENES = 40
+PHOTO_SIZES = (8, 1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ class BuildConfig:
   test_list: str | None = None
   features: str | None = None
   feature_ids: str | None = None
+  photos: str | None = None
+  photo_size: int | None = None
   encoder: str | None = None
   validation_share: float | None = None
   test_share: float | None = None
@@ -96,16 +101,23 @@ class BuildConfig:
         f'--num_scenes is for --dataset=scenes alone: leave it out, since'
         f' {self.dataset} has the images of its files.'
       )
-    if not self.features:
+    if not self.features and not self.photos:
       raise errors.InputError(
         f'{self.dataset} needs the features of its images: give their file'
-        ' with --features (python -m data_prep.extract makes one from photos).'
+        ' with --features (python -m data_prep.extract makes one from photos),'
+        ' or for training an encoder the photos themselves with --photos.'
       )
-
-  @property
-  def features_file(self) -> str:
-    """The features, which all data of files has."""
-    return self.features or ''
+    if self.photo_size is not None and not self.photos:
+      raise errors.InputError(
+        f'--photo_size={self.photo_size} is of photos: give them with --photos,'
+        ' or leave it out.'
+      )
+    low, high = PHOTO_SIZES
+    if self.photo_size is not None and not low <= self.photo_size <= high:
+      raise errors.InputError(
+        f'--photo_size={self.photo_size}: give pixels of a side from {low} to'
+        f' {high}.'
+      )
 
   @property
   def root(self) -> str:

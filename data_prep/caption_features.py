@@ -1,4 +1,4 @@
-"""The dataset ``caption_features``: image id, feature and captions.
+"""The dataset ``caption_features``: image id, feature, photo, captions.
 
 TFDS writes it as ArrayRecord, without TensorFlow.  Whoever trains opens it by
 ``tfds.builder_from_directory`` and needs nothing of this package.
@@ -23,7 +23,7 @@ from mrnn_jax.runtime import progress
 class CaptionFeatures(  # type: ignore[call-arg]
   tfds.core.ShardBasedBuilder, skip_registration=True
 ):
-  """Writes records of image id, feature and captions, in the lists' order.
+  """Writes records of images and their captions, in the lists' order.
 
   It is not registered with TFDS, because it can only be made with its
   content; ``tfds.builder('caption_features/flickr8k')`` reads a dataset that
@@ -59,22 +59,20 @@ class CaptionFeatures(  # type: ignore[call-arg]
     )
 
   def _info(self) -> tfds.core.DatasetInfo:
-    table = self._content.table
     return tfds.core.DatasetInfo(
       builder=self,
       description=description(self._content.name),
-      features=shards.make_features(table.dim, table.dtype),
+      features=shards.make_features(self._content.images),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(self._content.metadata()),
     )
 
   def _download_and_prepare(self, dl_manager, download_config=None):
     del dl_manager, download_config  # Nothing is downloaded.
-    table = self._content.table
     infos = []
     planned: list[tuple[epath.Path, Sequence[records.Record]]] = []
     for split, rows in self._content.checked.splits.items():
-      parts = shards.cut(rows, table.dim * table.dtype.itemsize)
+      parts = shards.cut(rows, self._content.images.bytes_each())
       template = tfds.core.ShardedFileTemplate(
         data_dir=self.data_path,
         dataset_name=self.name,
@@ -111,7 +109,7 @@ class CaptionFeatures(  # type: ignore[call-arg]
     tracked = progress.track(rows, len(rows), 'write', 'images')
     for path, part in planned:
       mine = itertools.islice(tracked, len(part))
-      shards.write(path, mine, self._content.table)
+      shards.write(path, mine, self._content.images)
     # Let the progress line come to its end.
     next(tracked, None)
 

@@ -99,7 +99,7 @@ def check_captions(name: str, raw: records.RawDataset) -> Checked:
   for split, ids in named.items():
     missing = [image_id for image_id in ids if not kept.get(image_id)]
     lack = 'no caption with a word in it'
-    faults += _lacking(missing, split, lack, 'captions')
+    faults += lacking_of(missing, split, lack, 'captions')
   splits = {
     split: [records.Record(i, tuple(kept[i])) for i in ids if kept.get(i)]
     for split, ids in named.items()
@@ -133,18 +133,19 @@ def check_features(
   lacking, infinite, zero = [], [], []
   for split, ids in raw.splits.items():
     missing = [i for i in ids if i not in found.rows and i not in found.unsure]
-    lacking += _lacking(missing, split, 'no feature', 'features')
+    lacking += lacking_of(missing, split, 'no feature', 'features')
     broken = []
     for image_id in ids:
       if image_id not in found.rows:
         continue
       feature = table.at(found.rows[image_id])
-      if not np.isfinite(feature).all():
+      views = table.views_at(found.rows[image_id])
+      if not (np.isfinite(feature).all() and np.isfinite(views).all()):
         broken.append(image_id)
       elif not feature.any():
         zero.append(image_id)
     lack = 'a feature that is not finite'
-    infinite += _lacking(broken, split, lack, 'features')
+    infinite += lacking_of(broken, split, lack, 'features')
   listed = {i for ids in raw.splits.values() for i in ids}
   rest = [i for i in raw.captions if i not in listed]
   used = set(found.rows.values())
@@ -175,8 +176,10 @@ def check_features(
   oddities = [
     records.Oddity(what, tuple(names)) for what, names in seen if names
   ]
+  views = len(table.view_flips)
+  each = f'{views} views of ' if views > 1 else ''
   report = (
-    f'{checked.report}\nFeatures: {len(table):,} images, {table.dim:,}'
+    f'{checked.report}\nFeatures: {len(table):,} images, {each}{table.dim:,}'
     f' numbers each, {table.dtype}, encoder {table.encoder.name}.'
     + _list(oddities)
   )
@@ -235,7 +238,7 @@ def _name_faults(
     if names:
       what = (
         f'{len(names):,} images of the {split} split have names that fit'
-        f' several features ({_first(names, "; ")})'
+        f' several features ({first_few(names, "; ")})'
       )
       faults.append(Fault(what, 'name images with their folders everywhere'))
   owner: dict[int, str] = {}
@@ -254,13 +257,13 @@ def _name_faults(
   if shared:
     what = (
       f'{len(shared):,} features would be of two images'
-      f' ({_first(shared, "; ")})'
+      f' ({first_few(shared, "; ")})'
     )
     faults.append(Fault(what, 'name the features with their folders'))
   if strange:
     what = (
       f'{len(strange):,} images without a feature have the file name of one in'
-      f' another folder ({_first(strange, "; ")})'
+      f' another folder ({first_few(strange, "; ")})'
     )
     faults.append(Fault(what, 'give both the same path if they are the same'))
   return faults
@@ -282,7 +285,7 @@ def _check_splits(splits: dict[str, list[str]]) -> list[Fault]:
     for other, names in shared.items():
       what = (
         f'{len(names):,} images stand in the lists of {other} and {split}'
-        f' ({_first(names)})'
+        f' ({first_few(names)})'
       )
       faults.append(Fault(what, 'take each out of one of them'))
     for image_id in splits[split]:
@@ -302,7 +305,7 @@ def _drop_empty(
   return kept, empty
 
 
-def _lacking(
+def lacking_of(
   names: Sequence[str], split: str, lack: str, what: str
 ) -> list[Fault]:
   """Return the fault that counts and names images of a split, if any."""
@@ -311,13 +314,13 @@ def _lacking(
   return [
     Fault(
       f'{len(names):,} images of the {split} split have {lack}'
-      f' ({_first(names)})',
+      f' ({first_few(names)})',
       f'complete the {what} or take the images out of the list',
     )
   ]
 
 
-def _first(names: Sequence[str], comma: str = ', ') -> str:
+def first_few(names: Sequence[str], comma: str = ', ') -> str:
   """Return the first few names."""
   return comma.join([*names[:3], *['...'] * (len(names) > 3)])
 

@@ -14,7 +14,7 @@ from data_prep.writing import beam_jobs, feature_jobs, feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import feature_files, image_names
 from mrnn_jax.data.feature_files import Encoder
-from mrnn_jax.encoders import encode, photos
+from mrnn_jax.encoders import encode, photos, views
 from mrnn_jax.runtime import cli, messages
 from mrnn_jax.runtime.errors import InputError, printable
 
@@ -29,6 +29,7 @@ was stopped goes on when the same command is given again.
 _DTYPES = ('float16', 'float32')
 _SUFFIXES = ('.npz', '.npy')
 _MAX_REPORTED = 10
+_MAX_VIEWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ExtractConfig:
   weights: str | None = None
   resize: str = 'squash'
   batch_size: int = 0
+  views: int = 1
   dtype: str = 'float16'
   output: str = ''
   overwrite: bool = False
@@ -74,6 +76,15 @@ class ExtractConfig:
         '--readers is for this machine alone: leave it out with --beam_runner.'
       )
     beam_jobs.check(self.beam_runner, self.beam_options)
+    if self.views > 1 and self.output.endswith('.npy'):
+      raise InputError(
+        f'--views={self.views} are written to an .npz: name such an --output.'
+      )
+    if not 1 <= self.views <= _MAX_VIEWS:
+      raise InputError(
+        f'--views={self.views}: give a number from 1, the whole photo alone, to'
+        f' {_MAX_VIEWS}.'
+      )
 
 
 def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
@@ -113,6 +124,14 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'Photos at a time; 0 for what suits the machine.',
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    'views',
+    1,
+    'Vectors of each photo, for training to draw from: the whole photo, the'
+    ' whole mirrored, then parts of it (half of its area or more), every other'
+    ' mirrored.',
+    flag_values=values,
+  )
   text('dtype', 'float16', f'Of the features: {" or ".join(_DTYPES)}.')
   text(
     'output',
@@ -145,7 +164,7 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     ' direct_num_workers=8,direct_running_mode=multi_processing.',
   )
   return {
-    'Photos': ['images', 'resize'],
+    'Photos': ['images', 'resize', 'views'],
     'Encoder': ['encoder', 'weights', 'batch_size'],
     'Where to write': ['output', 'dtype', 'overwrite'],
     'Who works': ['readers', 'beam_runner', 'beam_options'],
@@ -169,7 +188,7 @@ def extract(config: ExtractConfig):
   network = encoders.load(config.encoder, config.weights)
   encoder = encode.describe(network, config.resize)
   if output.exists() and not config.overwrite:
-    _check_output(output, found, encoder)
+    _check_output(output, found, encoder, config.views)
     # Of a run that was killed when all was done.
     feature_parts.discard(output)
     print(f'{output} is there already, made of the same photos.')
@@ -177,10 +196,12 @@ def extract(config: ExtractConfig):
   batch_size = min(
     config.batch_size or encode.default_batch_size(network), len(found)
   )
-  parts = feature_parts.Parts(output, found, encoder, batch_size, config.dtype)
+  parts = feature_parts.Parts(
+    output, found, encoder, batch_size, config.dtype, views.flips(config.views)
+  )
   if config.beam_runner:
     how = feature_jobs.How(
-      config.encoder, config.weights, config.resize, batch_size
+      config.encoder, config.weights, config.resize, batch_size, config.views
     )
     options = beam_jobs.check(config.beam_runner, config.beam_options)
     feature_jobs.make(parts, found, how, config.beam_runner, options)
@@ -192,15 +213,17 @@ def extract(config: ExtractConfig):
       batch_size,
       parts.done,
       num_processes=config.readers,
+      num_views=config.views,
     )
     for features, reasons in batches:
       parts.add(features, reasons)
   unreadable = parts.finish()
   num_read = len(found) - len(unreadable)
+  each = f'{config.views} views of ' if config.views > 1 else ''
   print(
     f'Wrote {output} in {time.monotonic() - start:.1f} s: '
     f'{messages.counted(num_read, "photo")},'
-    f' {network.feature_size:,} numbers each, {config.dtype}.\n'
+    f' {each}{network.feature_size:,} numbers each, {config.dtype}.\n'
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
   _report(unreadable, feature_parts.report_path(output))
@@ -219,7 +242,10 @@ def _check_names(found: Sequence[photos.Photo]):
 
 
 def _check_output(
-  output: pathlib.Path, found: Sequence[photos.Photo], encoder: Encoder
+  output: pathlib.Path,
+  found: Sequence[photos.Photo],
+  encoder: Encoder,
+  num_views: int,
 ):
   """Refuse to replace a file unless it is the one that would be written."""
   try:
@@ -227,9 +253,11 @@ def _check_output(
     path = feature_parts.report_path(output)
     text = path.read_text(encoding='utf-8') if path.exists() else ''
     failed = {line.split('\t')[0] for line in text.splitlines()}
-    same = table.encoder == encoder and table.ids == [
-      photo.id for photo in found if photo.id not in failed
-    ]
+    same = (
+      table.encoder == encoder
+      and table.view_flips == views.flips(num_views)
+      and table.ids == [photo.id for photo in found if photo.id not in failed]
+    )
   except Exception:  # A file of another kind, whatever it is.
     same = False
   if not same:

@@ -16,6 +16,7 @@ from mrnn_jax import models, stored_model
 from mrnn_jax.config import FIELDS
 from mrnn_jax.data import datasets
 from mrnn_jax.data.feature_files.table import Encoder
+from mrnn_jax.data.metadata import joined_fingerprint
 from mrnn_jax.models import ensemble
 from mrnn_jax.runtime import messages, parallel
 from mrnn_jax.runtime.errors import InputError
@@ -142,9 +143,7 @@ def _join(
     },
     'dataset': {
       **of[0],
-      'fingerprint': datasets.joined_fingerprint(
-        [x.get('fingerprint', '') for x in of]
-      ),
+      'fingerprint': joined_fingerprint([x.get('fingerprint', '') for x in of]),
       'feature_size': size,
       'encoder': vars(Encoder.joined([Encoder(**x['encoder']) for x in of])),
     },

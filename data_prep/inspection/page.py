@@ -124,10 +124,10 @@ def _vocabulary(found: summary.Summary) -> str:
 
 
 def _features(
-  metadata: Mapping[str, Any], features: summary.FeatureSummary
+  metadata: Mapping[str, Any], features: summary.FeatureSummary | None
 ) -> str:
   chart = ''
-  if len(features.norms):
+  if features and len(features.norms):
     counts, edges = np.histogram(features.norms, _NORM_BINS)
     chart = charts.histogram(
       edges.tolist(), counts.tolist(), 'Norms of the features', 'norm', 'images'
@@ -154,14 +154,20 @@ def _examples(examples: Sequence[summary.Example]) -> str:
 
 
 def feature_facts(
-  metadata: Mapping[str, Any], features: summary.FeatureSummary
+  metadata: Mapping[str, Any], features: summary.FeatureSummary | None
 ) -> dict[str, str]:
-  """Return what is to be said of the features, by its name."""
+  """Return what is to be said of features and photos, by its name."""
   encoder = metadata.get('encoder')
   name = encoder.get('name', 'unknown') if isinstance(encoder, dict) else ''
+  facts = {'encoder': str(name or 'unknown')}
+  if side := metadata.get('photo_size'):
+    facts['photos'] = f'{side} x {side} pixels'
+  if features is None:
+    return facts
+  if flips := metadata.get('view_flips'):
+    facts['views of an image'] = f'{len(flips)} (told of the first)'
   norms = features.norms if len(features.norms) else np.zeros(1)
-  facts = {
-    'encoder': str(name or 'unknown'),
+  facts |= {
     'numbers each': f'{features.dim:,} {features.dtype}',
     'mean': f'{features.mean:.4g}',
     'deviation': f'{features.std:.4g}',
@@ -174,8 +180,12 @@ def feature_facts(
   return facts | {what: f'{len(images):,}' for what, images in counts}
 
 
-def _doubtful(features: summary.FeatureSummary) -> dict[str, Sequence[str]]:
+def _doubtful(
+  features: summary.FeatureSummary | None,
+) -> dict[str, Sequence[str]]:
   """Return the images whose features deserve a look, by the reason."""
+  if features is None:
+    return {}
   return {
     'images with the feature of another': features.duplicates,
     'images with numbers not finite': features.not_finite,

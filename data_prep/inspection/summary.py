@@ -111,7 +111,7 @@ class Summary:
     growth: (training captions read, distinct words in them), in their order.
     cuts: the vocabulary at several thresholds.
     frequent: the most frequent words in training, with their numbers.
-    features: the features of all images.
+    features: the features of all images; None where photos stand for them.
     examples: some images, drawn by chance.
   """
 
@@ -119,7 +119,7 @@ class Summary:
   growth: Sequence[tuple[int, int]]
   cuts: Sequence[Cut]
   frequent: Sequence[tuple[str, int]]
-  features: FeatureSummary
+  features: FeatureSummary | None
   examples: Sequence[Example]
 
 
@@ -131,8 +131,8 @@ def summarize(
   """Read all records once.
 
   Args:
-    sources: split -> records of ``image_id``, ``feature`` [D] and
-      ``captions``.
+    sources: split -> records of ``image_id``, ``captions`` and, unless photos
+      stand for them, ``feature`` [D].
     seed: decides which examples are shown.
     num_examples: how many of them.
 
@@ -152,7 +152,8 @@ def summarize(
     image_id = datasets.as_text(record['image_id'])
     captions = [datasets.as_text(caption) for caption in record['captions']]
     words[split].add(captions)
-    features.add(image_id, np.asarray(record['feature']))
+    if 'feature' in record:
+      features.add(image_id, np.asarray(record['feature']))
     if (split, i) in chosen:
       examples.append(Example(split, image_id, captions))
   # A dataset of somebody's own may have other splits, but hardly will.
@@ -265,8 +266,10 @@ class _Features:
     self._low = min(self._low, float(raw.min()))
     self._high = max(self._high, float(raw.max()))
 
-  def summary(self) -> FeatureSummary:
-    """Return what was summed up."""
+  def summary(self) -> FeatureSummary | None:
+    """Return what was summed up; None if there was none."""
+    if self._first is None:
+      return None
     self._sum_up()
     number = max(self._numbers, 1)
     mean = self._sum / number

@@ -13,12 +13,12 @@ import importlib.util
 import json
 import os
 import re
+from typing import Any
 import uuid
 
 from etils import epath
 
 from data_prep import records
-from mrnn_jax.data import feature_files as features_lib
 from mrnn_jax.runtime import errors, messages
 
 RUNNERS = ('DirectRunner', 'SparkRunner', 'FlinkRunner', 'DataflowRunner')
@@ -32,14 +32,18 @@ class Engine:
   Attributes:
     runner: one of ``RUNNERS``.
     options: of Beam and the runner, ``name=value``.
-    features: the file or folder of the features.
+    features: the file or folder of the features, or None.
     feature_ids: the list of their names, or None.
+    photos: the folder or list of the photos, or None.
+    stored: pixels and shape of the photos, see ``photo_table.Stored``.
   """
 
   runner: str
   options: tuple[str, ...]
-  features: str
+  features: str | None
   feature_ids: str | None
+  photos: str | None = None
+  stored: tuple[int, str] | None = None
 
 
 def check(runner: str | None, options: str | None) -> tuple[str, ...]:
@@ -107,8 +111,10 @@ def write(
     jobs.append(absolute(job))
   work = functools.partial(
     _write_shard,
-    features=absolute(engine.features),
+    features=engine.features and absolute(engine.features),
     feature_ids=engine.feature_ids and absolute(engine.feature_ids),
+    photos=engine.photos and absolute(engine.photos),
+    stored=engine.stored,
   )
   run(engine.runner, engine.options, jobs, work, 'nothing was written')
 
@@ -153,21 +159,31 @@ def run(
     ) from error
 
 
-def _write_shard(job: str, features: str, feature_ids: str | None) -> None:
+def _write_shard(job: str, **where: Any) -> None:
   """Write one shard; runs on a worker."""
   from data_prep.writing import shards  # Late: TFDS is slow to import.
 
   path, rows = json.loads(epath.Path(job).read_bytes())
-  table = _load(features, feature_ids)
+  images = _load(**where)
   rows = (records.Record(name, tuple(captions)) for name, captions in rows)
   # A worker may die, and an engine may have two of them at the same shard.
   unfinished = epath.Path(f'{job}.{uuid.uuid4().hex[:8]}')
-  shards.write(unfinished, rows, table)
+  shards.write(unfinished, rows, images)
   unfinished.replace(path)
 
 
-# A worker writes many shards and looks into the file once.
-_load = functools.lru_cache(maxsize=1)(features_lib.load)
+# A worker writes many shards and looks into the files once.
+@functools.lru_cache(maxsize=1)
+def _load(
+  features: str | None,
+  feature_ids: str | None,
+  photos: str | None,
+  stored: tuple[int, str] | None,
+) -> Any:
+  """Return the images that an engine names."""
+  from data_prep.writing import content  # It knows this module.
+
+  return content.Images.open(features, feature_ids, photos, stored)
 
 
 def absolute(path: epath.PathLike) -> str:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from data_prep import checks
+from data_prep import checks, photo_table
 from mrnn_jax.data import feature_files as features_lib
 from mrnn_jax.data import vocabulary
 
@@ -24,19 +24,85 @@ def description(name: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class Images:
+  """What a dataset stores of its images: features, photos, or both.
+
+  Attributes:
+    table: their features.
+    photos: the photos themselves.
+    encoder: what made the features, or is to make them of the photos.
+    feature_size: D of what it makes.
+  """
+
+  table: features_lib.FeatureTable | None
+  photos: photo_table.PhotoTable | None
+  encoder: features_lib.Encoder
+  feature_size: int
+
+  @classmethod
+  def of_features(cls, table: features_lib.FeatureTable) -> 'Images':
+    """Return features without photos."""
+    return cls(table, None, table.encoder, table.dim)
+
+  @classmethod
+  def open(
+    cls,
+    features: str | None,
+    feature_ids: str | None,
+    photos: str | None,
+    stored: tuple[int, str] | None,
+  ) -> 'Images':
+    """Open files of which all is known to be sound; their encoder is not told.
+
+    Args:
+      features: the feature file, or None.
+      feature_ids: the list of its names, or None.
+      photos: the folder or list of the photos, or None.
+      stored: pixels and shape of the photos.
+    """
+    table = features_lib.load(features, feature_ids) if features else None
+    found = None
+    if photos:
+      found = photo_table.PhotoTable.open(photos, photo_table.Stored(*stored))
+    return cls(table, found, features_lib.Encoder(), 0)
+
+  @property
+  def num_views(self) -> int:
+    """K of each image; 0 without features."""
+    return 0 if self.table is None else len(self.table.view_flips)
+
+  def metadata(self) -> dict:
+    """Return what is stored of them beside the records."""
+    return {
+      'feature_size': self.feature_size,
+      'encoder': dataclasses.asdict(self.encoder),
+      **({'view_flips': self.table.view_flips} if self.num_views > 1 else {}),
+      **({'features': False} if self.table is None else {}),
+      **({'photo_size': self.photos.stored.size} if self.photos else {}),
+    }
+
+  def bytes_each(self) -> int:
+    """Return about how many bytes an image takes."""
+    size = self.photos.stored.size**2 // 3 if self.photos else 0
+    if self.table is not None:
+      size += self.num_views * self.table.dim * self.table.dtype.itemsize
+    return size
+
+
+@dataclasses.dataclass(frozen=True)
 class Content:
   """Everything that a dataset is made of.
 
   Attributes:
     name: the dataset, one of ``DESCRIPTIONS`` or somebody's own.
     checked: its records and what the checks found.
-    table: the features of its images.
+    images: the features and photos of its images.
     fingerprint: identifies the inputs, see ``fingerprint``.
   """
 
   name: str
   checked: checks.Checked
-  table: features_lib.FeatureTable
+  images: Images
   fingerprint: str
 
   def metadata(self) -> dict:
@@ -44,8 +110,7 @@ class Content:
     splits = self.checked.splits
     return {
       'fingerprint': self.fingerprint,
-      'feature_size': self.table.dim,
-      'encoder': dataclasses.asdict(self.table.encoder),
+      **self.images.metadata(),
       'num_captions': self.checked.num_captions,
       'num_words': self.checked.words,
       'oddities': [
@@ -63,6 +128,7 @@ def fingerprint(
   seed: int | None,
   encoder: features_lib.Encoder,
   features_digest: str,
+  photos_digest: str = '',
 ) -> str:
   """Identify the inputs of a dataset by their content.
 
@@ -71,6 +137,7 @@ def fingerprint(
     seed: the seed that the splits depend on, if they do.
     encoder: which network made the features.
     features_digest: identifies the features, see ``digest_features``.
+    photos_digest: identifies the photos, if there are any.
 
   Returns:
     64 hexadecimal digits.
@@ -84,6 +151,7 @@ def fingerprint(
     'seed': seed,
     'encoder': dataclasses.asdict(encoder),
     'features': features_digest,
+    **({'photos': photos_digest} if photos_digest else {}),
   }
   text = json.dumps(content, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
@@ -97,4 +165,5 @@ def digest_features(
   for rows in checked.splits.values():
     for record in rows:
       digest.update(table.get(record.image_id).tobytes())
+      digest.update(table.get_views(record.image_id).tobytes())
   return digest.hexdigest()

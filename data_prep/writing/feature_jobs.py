@@ -32,12 +32,14 @@ class How:
     encoder, weights: of ``encoders.load``.
     resize: see ``encode.encode_photos``.
     batch_size: photos at a time.
+    num_views: of each photo.
   """
 
   encoder: str
   weights: str | None
   resize: str
   batch_size: int
+  num_views: int = 1
 
 
 def make(
@@ -110,7 +112,12 @@ def work(job: str) -> None:
   network = _load(how.encoder, how.weights)
   features, reasons = [], []
   batches = encode.encode_batches(
-    found, network, how.resize, how.batch_size, part=True
+    found,
+    network,
+    how.resize,
+    how.batch_size,
+    part=True,
+    num_views=how.num_views,
   )
   for some, why in batches:
     features.append(some)

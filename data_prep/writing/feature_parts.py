@@ -1,12 +1,13 @@
 """Features on their way to a file: saved in parts, so that a run may stop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 from etils import epath
 import numpy as np
@@ -55,6 +56,7 @@ class Parts:
     encoder: Encoder,
     batch_size: int,
     dtype: str,
+    view_flips: Sequence[bool] = (False,),
   ):
     """Take up the parts of an earlier run, if it had the same photos.
 
@@ -64,6 +66,7 @@ class Parts:
       encoder: how their features are made.
       batch_size: photos at a time.
       dtype: of the features in the output.
+      view_flips: [K] which views of a photo are mirrored.
 
     Raises:
       InputError: the output's folder cannot be written to.
@@ -72,11 +75,12 @@ class Parts:
     self._found = found
     self._encoder = encoder
     self._dtype = dtype
+    self._flips = list(view_flips)
     self._folder = _folder(output)
     self.part_size = -(-_PART_SIZE // batch_size) * batch_size
     self._features: list[np.ndarray] = []
     self._reasons: list[str] = []
-    plan = _plan(found, encoder, batch_size)
+    plan = _plan(found, encoder, batch_size, len(self._flips))
     self._take_up(plan)
     self.done = 0
     while self._path(self.done).exists():
@@ -157,12 +161,14 @@ class Parts:
       self._put(report, ''.join(lines))
     else:
       report.unlink(missing_ok=True)
-    dim = _part(self._path(0))['features'].shape[1]
-    features = npz.Pieces(
-      (len(ids), dim),
-      np.dtype(self._dtype),
-      (_readable(self._path(first), self._dtype) for first in firsts),
-    )
+    dim = _part(self._path(0))['features'].shape[-1]
+    views, K = {}, len(self._flips)
+    if K > 1:
+      views = {
+        'views': self._pieces(firsts, (len(ids), K - 1, dim), slice(1, None)),
+        'view_flips': np.array(self._flips),
+      }
+    features = self._pieces(firsts, (len(ids), dim), 0 if K > 1 else ...)
     made = self._folder / f'output{self._output.suffix}'
     if made.suffix == '.npy':
       self._write_npy(made, ids, features)
@@ -173,10 +179,25 @@ class Parts:
         features=features,
         encoder=np.array(self._encoder.name),
         weights=np.array(self._encoder.weights),
+        **views,
       )
     made.replace(self._output)
     discard(self._output)
     return unreadable
+
+  def _pieces(
+    self, firsts: Iterable[int], shape: tuple[int, ...], which: Any
+  ) -> npz.Pieces:
+    """Return an array [N, ...] of the photos that could be read, in pieces.
+
+    Args:
+      firsts: the first photos of the parts.
+      shape: of all.
+      which: of the second axis of a part's features is taken.
+    """
+    parts = (_readable(self._path(first), self._dtype) for first in firsts)
+    dtype = np.dtype(self._dtype)
+    return npz.Pieces(shape, dtype, (part[:, which] for part in parts))
 
   def _write_npy(
     self, made: pathlib.Path, ids: Sequence[str], features: npz.Pieces
@@ -229,7 +250,10 @@ def _readable(path: pathlib.Path, dtype: str) -> np.ndarray:
 
 
 def _plan(
-  found: Sequence[photos.Photo], encoder: Encoder, batch_size: int
+  found: Sequence[photos.Photo],
+  encoder: Encoder,
+  batch_size: int,
+  num_views: int,
 ) -> str:
   """Return a hash of all that the features depend on."""
   entries = []
@@ -239,5 +263,7 @@ def _plan(
       entries.append([photo.id, photo.path, status.st_size, status.st_mtime_ns])
     except OSError:
       entries.append([photo.id, photo.path])
-  text = json.dumps([dataclasses.astuple(encoder), batch_size, entries])
+  made = [dataclasses.astuple(encoder), batch_size, entries]
+  # What a version before views has begun goes on.
+  text = json.dumps(made + [num_views] * (num_views > 1))
   return hashlib.sha256(text.encode()).hexdigest()

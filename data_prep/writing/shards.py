@@ -5,27 +5,29 @@ nothing but them and their features: whoever writes it, alone or beside others,
 writes the same file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import itertools
 
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import records
-from mrnn_jax.data import feature_files as features_lib
+from data_prep import photo_table, records
+from data_prep.writing.content import Images
+from mrnn_jax.runtime import errors
 
 # About so large is a shard, as TFDS has them at least.
 SHARD_BYTES = 64 * 2**20
 
 
 def cut(
-  rows: Sequence[records.Record], feature_bytes: int
+  rows: Sequence[records.Record], image_bytes: int
 ) -> list[Sequence[records.Record]]:
   """Divide the records of a split into shards.
 
   Args:
     rows: the records, at least one.
-    feature_bytes: of one feature.
+    image_bytes: of what is stored of an image, about.
 
   Returns:
     The records of each shard, in their order; the shards are alike in number.
@@ -33,59 +35,81 @@ def cut(
   texts = sum(
     len(text) for row in rows for text in (row.image_id, *row.captions)
   )
-  total = len(rows) * feature_bytes + texts
+  total = len(rows) * image_bytes + texts
   number = min(len(rows), 1 + total // SHARD_BYTES)
   bounds = [len(rows) * i // number for i in range(number + 1)]
   return [rows[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
 
 
-def make_features(dim: int, dtype: np.dtype) -> tfds.features.FeaturesDict:
-  """Return what a record consists of, as TFDS describes it.
+def make_features(images: Images) -> tfds.features.FeaturesDict:
+  """Return what a record consists of, as TFDS describes it."""
 
-  Args:
-    dim: D, the length of a feature.
-    dtype: float16 or float32.
-  """
-  return tfds.features.FeaturesDict(
-    {
-      'image_id': tfds.features.Text(),
-      # As bytes, or TFDS would store float16 in four bytes each.
-      'feature': tfds.features.Tensor(
-        shape=(dim,), dtype=dtype, encoding='bytes'
-      ),
-      'captions': tfds.features.Sequence(tfds.features.Text()),
-    }
-  )
+  def vectors(*shape: int) -> tfds.features.Tensor:
+    # As bytes, or TFDS would store float16 in four bytes each.
+    return tfds.features.Tensor(
+      shape=shape, dtype=images.table.dtype, encoding='bytes'
+    )
+
+  parts = {'image_id': tfds.features.Text()}
+  if images.table is not None:
+    parts['feature'] = vectors(images.table.dim)
+  parts['captions'] = tfds.features.Sequence(tfds.features.Text())
+  if images.num_views > 1:
+    parts['views'] = vectors(images.num_views - 1, images.table.dim)
+  if images.photos:
+    # The file's bytes: TFDS would want to decode pictures by itself.
+    parts['photo'] = tfds.features.Tensor(shape=(), dtype=np.object_)
+  return tfds.features.FeaturesDict(parts)
 
 
 def write(
-  path: epath.PathLike,
-  rows: Iterable[records.Record],
-  table: features_lib.FeatureTable,
+  path: epath.PathLike, rows: Iterable[records.Record], images: Images
 ) -> None:
   """Write a shard.
 
   Args:
     path: the file.
     rows: its records.
-    table: their features.
+    images: their features and photos.
+
+  Raises:
+    InputError: a photo can no longer be read.
   """
-  features = make_features(table.dim, table.dtype)
+  features = make_features(images)
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
 
-  def serialize(row: records.Record) -> bytes:
-    example = features.encode_example(
-      {
-        'image_id': row.image_id,
-        'feature': table.get(row.image_id),
-        'captions': list(row.captions),
-      }
-    )
+  def serialize(row: records.Record, photo: bytes | None) -> bytes:
+    parts = {'image_id': row.image_id, 'captions': list(row.captions)}
+    if images.table is not None:
+      parts['feature'] = images.table.get(row.image_id)
+    if images.num_views > 1:
+      parts['views'] = images.table.get_views(row.image_id)
+    if images.photos:
+      parts['photo'] = photo
+    example = features.encode_example(parts)
     # The order of a message's fields is else another in every process.
     return serializer.get_tf_example(example).SerializeToString(
       deterministic=True
     )
 
+  pairs = ((row, None) for row in rows)
+  if images.photos:
+    pairs = _with_photos(rows, images.photos)
   tfds.core.ExampleWriter(tfds.core.FileFormat.ARRAY_RECORD).write(
-    path, ((number, serialize(row)) for number, row in enumerate(rows))
+    path, ((number, serialize(*pair)) for number, pair in enumerate(pairs))
   )
+
+
+def _with_photos(
+  rows: Iterable[records.Record], table: photo_table.PhotoTable
+) -> Iterator[tuple[records.Record, bytes]]:
+  """Yield records with their photos, which are read ahead."""
+  rows, again = itertools.tee(rows)
+  photos = table.all_of(row.image_id for row in again)
+  for row, photo in zip(rows, photos, strict=True):
+    if isinstance(photo, Exception):
+      raise errors.InputError(
+        f'the photo of {errors.printable(row.image_id)} could be read before, '
+        f'and not now ({photo}): build again when the photos are in place.'
+      )
+    yield row, photo

@@ -7,6 +7,7 @@ from mrnn_jax.config import task_facts
 from mrnn_jax.config.fields import DATASET, PHOTOS, When, flag
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
+from mrnn_jax.data.image_features import FIRST, VIEWS
 from mrnn_jax.runtime import progress
 
 _SEVERAL = When(
@@ -61,6 +62,16 @@ class RunFields:
     (*WRITING, 'retrieve', 'report'),
     when=(DATASET,),
     choices=datasets.SPLITS,
+  )
+  eval_views: str = flag(
+    FIRST,
+    'What the feature of an image is that has several views, wherever it is '
+    'not training that draws one: the first, which is the whole photo, or the '
+    'average of all.',
+    ('train', *WRITING, 'retrieve', 'calibrate', 'score'),
+    when=(DATASET,),
+    remembered=True,
+    choices=VIEWS,
   )
   thumbnail_size: int = flag(
     200,

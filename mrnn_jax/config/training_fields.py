@@ -51,6 +51,14 @@ class TrainingFields:
   )
   batch_size: int = flag(100, 'Captions a step.', low=1)
   num_epochs: float = flag(12, 'Passes over the training captions.', above=0)
+  train_views: int = flag(
+    0,
+    'Views of an image (data_prep.extract --views) that training draws from, '
+    'the first ones: another at every step, for a caption that says left or '
+    'right none that is mirrored. 0: all that the dataset has.',
+    low=0,
+    high=64,
+  )
   objective: str = flag(
     'likelihood',
     'What training minimises; likelihood: the cost of eq. 6; self_critical: '

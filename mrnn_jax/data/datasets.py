@@ -4,9 +4,8 @@ A split is read once: its captions become word ids, which are small; features,
 which are not, are cached if they fit and read when needed if not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import hashlib
 import os
 import re
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax.data.feature_files.table import Encoder
+from mrnn_jax.data.image_features import FIRST, Features
+from mrnn_jax.data.metadata import check_metadata, join_metadata
 from mrnn_jax.data.records import JoinedRecords, Records, as_text
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
 from mrnn_jax.runtime import json_files, messages
@@ -73,6 +73,20 @@ class Dataset:
       f'the {split} splits in {self.place}',
     )
 
+  def view_flips(self) -> list[bool]:
+    """[K] which views of an image are mirrored; the first is its feature."""
+    return self.metadata.get('view_flips', [False])
+
+  @property
+  def has_features(self) -> bool:
+    """Whether its images have features; else they have photos alone."""
+    return self.metadata.get('features', True)
+
+  @property
+  def photo_size(self) -> int:
+    """Pixels of a side of its photos; 0 where it has none."""
+    return self.metadata.get('photo_size', 0)
+
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
     source = Records(self, 'train')
@@ -129,13 +143,6 @@ def split_paths(paths: str) -> list[str]:
   return [path for path in paths.split(',') if path]
 
 
-def joined_fingerprint(fingerprints: Sequence[str]) -> str:
-  """Return the fingerprint of datasets put together."""
-  if len(fingerprints) == 1:
-    return fingerprints[0]
-  return hashlib.sha256(' '.join(fingerprints).encode()).hexdigest()
-
-
 def _join(parts: Sequence[Dataset]) -> Dataset:
   """Return a dataset whose features are those of all of them.
 
@@ -149,13 +156,13 @@ def _join(parts: Sequence[Dataset]) -> Dataset:
         f'{first.path} and {other.path} have other training captions: give '
         'datasets that were built from the same captions and lists.'
       )
-  encoder = Encoder.joined([Encoder(**x.metadata['encoder']) for x in parts])
-  metadata = {
-    **first.metadata,
-    'fingerprint': joined_fingerprint([x.fingerprint for x in parts]),
-    'feature_size': sum(x.feature_size for x in parts),
-    'encoder': vars(encoder),
-  }
+  for part in parts:
+    if not part.has_features:
+      raise InputError(
+        f'{part.path} has photos alone: features are put together, so build it '
+        'with --features.'
+      )
+  metadata = join_metadata([part.metadata for part in parts])
   return Dataset(first.name, first.path, first.builder, metadata, tuple(parts))
 
 
@@ -184,7 +191,7 @@ def open_folder(path: epath.Path) -> tuple[Any, dict[str, Any]]:
     metadata = json_files.read_object(
       path / 'metadata.json', 'it is not what was written'
     )
-    _check_metadata(metadata)
+    check_metadata(metadata)
   except Exception as error:  # TFDS raises nearly anything.
     raise InputError(
       f'the dataset in {path} cannot be opened ({messages.first_line(error)}):'
@@ -192,60 +199,6 @@ def open_folder(path: epath.Path) -> tuple[Any, dict[str, Any]]:
       f'--dataset={path.parent.name} --overwrite ...".'
     ) from error
   return builder, metadata
-
-
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
-  """Raise ValueError where metadata are not what is read of them later."""
-  encoder = metadata.get('encoder')
-  counts = metadata.get('word_counts')
-  sound = {
-    'fingerprint': isinstance(metadata.get('fingerprint'), str),
-    'feature_size': type(metadata.get('feature_size')) is int,
-    'encoder': isinstance(encoder, dict)
-    and all(isinstance(encoder.get(x), str) for x in ('name', 'weights')),
-    'word_counts': isinstance(counts, dict)
-    and all(type(count) is int for count in counts.values()),
-  }
-  wrong = [name for name, is_sound in sound.items() if not is_sound]
-  if wrong:
-    raise ValueError(f'metadata.json does not tell {", ".join(wrong)}')
-
-
-class Features:
-  """The image features [N, D] of a split, cached or read when needed."""
-
-  def __init__(self, source: Sequence[Mapping[str, Any]], cache_mb: float):
-    """Take a source of records; cache features up to ``cache_mb`` MiB."""
-    self._source = source
-    first = np.asarray(source[0]['feature'])
-    self.dtype, self.size = first.dtype, first.size
-    fits = len(source) * first.nbytes <= cache_mb * 2**20
-    self._cache = (
-      np.empty((len(source), self.size), self.dtype) if fits else None
-    )
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def keep(self, index: int, feature: np.ndarray) -> None:
-    """Put a feature that was read anyhow into the cache, if there is one."""
-    if self._cache is not None:
-      self._cache[index] = feature
-
-  def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
-    """Return the features of some images: [...] --> [..., D]."""
-    if self._cache is not None:
-      return self._cache[indices]
-    if isinstance(indices, slice):
-      indices = np.arange(len(self))[indices]
-    flat = np.stack(
-      [self._source[int(i)]['feature'] for i in np.ravel(indices)]
-    )
-    return flat.reshape(*np.shape(indices), self.size)
-
-  def all(self) -> np.ndarray:
-    """Return all features [N, D]; for splits that fit in memory."""
-    return self[np.arange(len(self))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,19 +209,21 @@ class CaptionSplit:
     name: train, validation or test.
     image_ids: [N].
     captions: [N] lists of raw captions.
-    features: [N, D], raw.
+    features: [N, D], raw; None where photos stand for them.
     owner: [C] each caption's image; captions stand in the images' order.
     tokens: all captions' ``##START## ... ##END##``, one after another.
     offsets: [C + 1] where each caption begins in ``tokens``.
+    photos: of the images, if the dataset has any.
   """
 
   name: str
   image_ids: list[str]
   captions: list[list[str]]
-  features: Features
+  features: Features | None
   owner: np.ndarray
   tokens: np.ndarray
   offsets: np.ndarray
+  photos: 'Photos | None' = None
 
   @property
   def lengths(self) -> np.ndarray:
@@ -286,16 +241,24 @@ def make_split(
   vocabulary: Vocabulary,
   cache_mb: float = 2048,
   first_caption_only: bool = False,
+  view_flips: Sequence[bool] = (False,),
+  views: str = FIRST,
 ) -> CaptionSplit:
-  """Read a split from records of image_id, feature and captions."""
+  """Read a split from records of image_id, feature, captions and views.
+
+  Records may lack features; their photos are ``load_split``'s business.
+  """
   if not len(source):
     raise InputError(f'the {name} split is empty.')
-  features = Features(source, cache_mb)
+  features = None
+  if 'feature' in source[0]:
+    features = Features(source, cache_mb, view_flips, views)
   image_ids, captions, owner, encoded = [], [], [], []
   for i in range(len(source)):
     record = source[i]
     image_ids.append(as_text(record['image_id']))
-    features.keep(i, record['feature'])
+    if features:
+      features.keep(i, record)
     texts = [as_text(caption) for caption in record['captions']]
     captions.append(texts[:1] if first_caption_only else texts)
     for caption in captions[-1]:
@@ -318,14 +281,67 @@ def load_split(
   vocabulary: Vocabulary,
   cache_mb: float = 2048,
   first_caption_only: bool = False,
+  views: str = FIRST,
 ) -> CaptionSplit:
   """Read a split of a prepared dataset.
+
+  Args:
+    dataset: which.
+    name: of the split.
+    vocabulary: whose ids its words become.
+    cache_mb: MiB up to which features are kept in memory.
+    first_caption_only: whether other captions are left out.
+    views: what the features of images are, see ``image_features.VIEWS``.
 
   Raises:
     InputError: the split is missing, empty or damaged.
   """
-  source = dataset.records(name)
-  return make_split(name, source, vocabulary, cache_mb, first_caption_only)
+  split = make_split(
+    name,
+    dataset.records(name),
+    vocabulary,
+    cache_mb,
+    first_caption_only,
+    dataset.view_flips,
+    views,
+  )
+  if not dataset.photo_size:
+    return split
+  photos = Photos(dataset, name, split.image_ids)
+  return dataclasses.replace(split, photos=photos)
+
+
+class Photos:
+  """The photos of a split's images, read when they are needed.
+
+  It may be sent to other processes, which open the dataset for themselves.
+  """
+
+  def __init__(self, dataset: Dataset, name: str, image_ids: Sequence[str]):
+    """Take the photos of a split.
+
+    Args:
+      dataset: one that has photos.
+      name: of the split.
+      image_ids: [N] its images.
+    """
+    self.size, self.image_ids = dataset.photo_size, list(image_ids)
+    self._place, self._name = (dataset.name, dataset.path), name
+    self._source: Records | None = None
+
+  def __len__(self) -> int:
+    return len(self.image_ids)
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {**vars(self), '_source': None}
+
+  def __getitem__(self, index: int) -> bytes:
+    """Return the JPEG of an image, a square of ``size`` pixels a side."""
+    if self._source is None:
+      name, path = self._place
+      dataset = Dataset(name, path, *open_folder(path))
+      self._source = Records(dataset, self._name)
+    return self._source[int(index)]['photo']
 
 
 def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
@@ -344,19 +360,31 @@ def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
 
 
 def feature_statistics(
-  features: Features, block: int = 1024
+  features: Features, num_views: int = 1, block: int = 1024
 ) -> dict[str, np.ndarray]:
-  """Return mean and standard deviation [D] of features [N, D], float32.
+  """Return mean and standard deviation [D] of features, float32.
 
   Reads blocks of images, twice: nothing needs them all at once.
-  """
 
-  def average(fn):
+  Args:
+    features: of N images.
+    num_views: how many views of each, the first ones, count; 1: what their
+      features are.
+    block: images at a time.
+  """
+  block = max(1, block // num_views)
+
+  def rows(index: np.ndarray) -> np.ndarray:
+    if num_views == 1:
+      return features[index]
+    return features.views(index)[:, :num_views].reshape(-1, features.size)
+
+  def average(fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     total = np.zeros(features.size)
     for start in range(0, len(features), block):
       index = np.arange(start, min(start + block, len(features)))
-      total += fn(features[index].astype(np.float64)).sum(0)
-    return total / len(features)
+      total += fn(rows(index).astype(np.float64)).sum(0)
+    return total / (len(features) * num_views)
 
   mean = average(lambda x: x)
   variance = average(lambda x: np.square(x - mean))

@@ -9,16 +9,21 @@ short ones with long ones: the sums of their lengths vary much less than the
 lengths, so that a few row lengths ("buckets") waste next to nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import functools
 
 import grain
 import numpy as np
 
 from mrnn_jax.data.datasets import CaptionSplit
-from mrnn_jax.data.vocabulary import PAD
+from mrnn_jax.data.vocabulary import PAD, tokenize
 
 Batch = dict[str, np.ndarray]
+DrawViews = Callable[[np.ndarray], np.ndarray]
+# Of what is mirrored these do not hold.
+_SIDES = {'left', 'right'}
+# Beside the seed, of what is drawn for views: the order of captions has none.
+_VIEWS = 0x71E3
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int) -> list[int]:
@@ -114,7 +119,11 @@ def plan_batches(
 
 
 def fill_batch(
-  split: CaptionSplit, length: int, rows: np.ndarray, num_rows: int
+  split: CaptionSplit,
+  length: int,
+  rows: np.ndarray,
+  num_rows: int,
+  draw_views: DrawViews | None = None,
 ) -> Batch:
   """Fill a batch from the rows of a plan.
 
@@ -123,6 +132,8 @@ def fill_batch(
     length: T.
     rows: [<= num_rows, G] caption numbers, -1 for none.
     num_rows: B; rows of padding make up the number.
+    draw_views: captions [B, G] -> a view of each one's image; by default what
+      the split takes for its feature.
 
   Returns:
     tokens and targets [B, T] int32, ``PAD`` where there is nothing; features
@@ -146,13 +157,50 @@ def fill_batch(
       targets[b, t : t + len(ids) - 1] = ids[1:]
       t += len(ids) - 1
   there = captions >= 0
-  features[there] = split.features[split.owner[captions[there]]]
+  images = split.owner[captions[there]]
+  if draw_views is None:
+    features[there] = split.features[images]
+  else:
+    views = draw_views(captions)[there]
+    features[there] = split.features.drawn(images, views)
   return {
     'tokens': tokens,
     'targets': targets,
     'features': features,
     'captions': captions,
   }
+
+
+def tells_sides(captions: Sequence[Sequence[str]]) -> np.ndarray:
+  """Say of each caption whether it says left or right: [N] lists --> [C]."""
+  return np.asarray(
+    [bool(_SIDES & set(tokenize(text))) for texts in captions for text in texts]
+  )
+
+
+def _view_drawer(
+  split: CaptionSplit, num_views: int, seed: int
+) -> Callable[[int, int, np.ndarray], np.ndarray] | None:
+  """Return what draws views: (step, first row, captions [B, G]) --> [B, G].
+
+  What is drawn depends on seed, step, row and place in the row alone.  A
+  caption that says left or right gets no view that is mirrored.
+  """
+  if num_views == 1:
+    return None
+  flips = split.features.view_flips[:num_views]
+  orders = [np.arange(num_views), np.flatnonzero(~flips)]
+  sided = tells_sides(split.captions)
+
+  def draw(step: int, first: int, captions: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng((seed, _VIEWS, step))
+    chance = rng.random((first + len(captions), captions.shape[1]))[first:]
+    any_view, unmirrored = (
+      order[(chance * len(order)).astype(int)] for order in orders
+    )
+    return np.where(sided[captions], unmirrored, any_view)
+
+  return draw
 
 
 class TrainingBatches:
@@ -174,6 +222,7 @@ class TrainingBatches:
     seed: int,
     row_multiple: int = 1,
     shard: tuple[int, int] = (0, 1),
+    num_views: int = 1,
   ):
     """Plan batches.
 
@@ -185,7 +234,10 @@ class TrainingBatches:
       seed: of the order.
       row_multiple: batches are padded to a multiple of it with empty rows.
       shard: (i, n): fill only part i of n of each batch's rows.
+      num_views: draw the features among so many views of an image, the first
+        ones; 1: take what the split has for its feature.
     """
+    self._draw = _view_drawer(split, num_views, seed)
     self._split, self._seed, self._shard = split, seed, shard
     self._batch_size = min(
       batch_size, -(-len(split.owner) // captions_per_row) * captions_per_row
@@ -221,7 +273,10 @@ class TrainingBatches:
     shard, num_shards = self._shard
     share = self.num_rows // num_shards
     mine = rows[shard * share : (shard + 1) * share]
-    return fill_batch(self._split, length, mine, share)
+    draw = None
+    if self._draw:
+      draw = functools.partial(self._draw, step, shard * share)
+    return fill_batch(self._split, length, mine, share, draw)
 
   def iterate(
     self, start: int, stop: int, num_threads: int = 2

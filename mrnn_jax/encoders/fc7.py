@@ -16,6 +16,7 @@ from mrnn_jax.encoders.weights import Weights
 IMAGE_SIZE = 224
 FEATURE_SIZE = 4096
 
+_DENSE = ('fc6', 'fc7')
 # Mean and deviation of photos between 0 and 1, as the weights expect them.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -92,9 +93,21 @@ LAYOUTS = {
 
 
 class Fc7Network(nn.Module):
-  """Convolutions and two fully connected layers."""
+  """Convolutions and two fully connected layers.
+
+  Attributes:
+    layout: the layers.
+    features: D.
+    dtype: of the operands of products and of what is between the layers; the
+      features are float32 whatever it is.
+    remat: whether a convolution is computed again for the gradient, and what
+      it gives not kept.
+  """
 
   layout: Layout
+  features: int = FEATURE_SIZE
+  dtype: str = 'float32'
+  remat: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
@@ -109,32 +122,59 @@ class Fc7Network(nn.Module):
     mean = jnp.array(_MEAN).reshape(1, 1, 1, 3)
     std = jnp.array(_STD).reshape(1, 1, 1, 3)
     x = (images.astype(jnp.float32) / 255 - mean) / std
+    convolution = nn.remat(nn.Conv) if self.remat else nn.Conv
     for i, conv in enumerate(self.layout.convs):
       size, stride = (conv.kernel,) * 2, (conv.stride,) * 2
-      layer = nn.Conv(
-        conv.channels, size, stride, conv.padding, name=f'conv{i + 1}'
+      layer = convolution(
+        conv.channels,
+        size,
+        stride,
+        conv.padding,
+        dtype=self.dtype,
+        name=f'conv{i + 1}',
       )
       x = nn.relu(layer(x))
       if conv.pool:
         x = nn.max_pool(x, (conv.pool, conv.pool), (2, 2))
     x = x.reshape(x.shape[0], -1)  # [B, side, side, C] --> [B, side² C]
-    for name in ('fc6', 'fc7'):
-      x = nn.relu(nn.Dense(FEATURE_SIZE, name=name)(x))
-    return x
+    for name in _DENSE:
+      x = nn.relu(nn.Dense(self.features, dtype=self.dtype, name=name)(x))
+    return x.astype(jnp.float32)
 
 
-def create(name: str, weights: Weights) -> Network:
-  """Return a network with torchvision's weights.
+def create(name: str, weights: Weights | None) -> Network:
+  """Return a network, with torchvision's weights.
 
   Args:
     name: a name of ``LAYOUTS``.
-    weights: arrays with torchvision's names.
+    weights: arrays with torchvision's names; None: the network without weights.
 
   Raises:
     InputError: the weights are those of another network.
   """
+  module = Fc7Network(LAYOUTS[name])
+  return Network(
+    name=name,
+    weights=weights.checksum if weights else '',
+    image_size=IMAGE_SIZE,
+    feature_size=FEATURE_SIZE,
+    # Each batch has to read fc6, 150 to 400 megabytes.
+    cpu_batch_size=8,
+    params=_params(name, weights) if weights else None,
+    apply=exactly(module),
+    module=module,
+    blocks=block_names(module),
+  )
+
+
+def block_names(module: Fc7Network) -> tuple[str, ...]:
+  """Return what its parameters are called, block by block, first to last."""
+  return (*(f'conv{i + 1}' for i in range(len(module.layout.convs))), *_DENSE)
+
+
+def _params(name: str, weights: Weights) -> dict:
+  """Return the parameters for Flax."""
   layout = LAYOUTS[name]
-  model = Fc7Network(layout)
   params = {}
   inputs = 3
   for i, conv in enumerate(layout.convs):
@@ -160,13 +200,4 @@ def create(name: str, weights: Weights) -> Network:
       weights, f'{at}.bias', (FEATURE_SIZE,), name
     )
     flat = FEATURE_SIZE
-  return Network(
-    name=name,
-    weights=weights.checksum,
-    image_size=IMAGE_SIZE,
-    feature_size=FEATURE_SIZE,
-    # Each batch has to read fc6, 150 to 400 megabytes.
-    cpu_batch_size=8,
-    params=nested(params),
-    apply=exactly(model),
-  )
+  return nested(params)

@@ -24,8 +24,11 @@ class Network:
     image_size: S, the side of the square images in pixels.
     feature_size: D.
     cpu_batch_size: photos at a time that suit a CPU.
-    params: the weights.
+    params: the weights; None of a network without.
     apply: (params, uint8 RGB images [B, S, S, 3]) -> features [B, D] float32.
+    module: the same as a Flax module, whose fields 'dtype' and 'remat' shape
+      how it is trained; None of what can only be applied.
+    blocks: names of the parts of ``params``, from the image to the feature.
   """
 
   name: str
@@ -35,6 +38,8 @@ class Network:
   cpu_batch_size: int
   params: Any
   apply: Callable[[Any, 'jax.Array'], 'jax.Array']
+  module: 'nn.Module | None' = None
+  blocks: tuple[str, ...] = ()
 
 
 def exactly(

@@ -1,23 +1,20 @@
 """Photos: find them, and read whatever people have as RGB pixels."""
 
-import collections
 from collections.abc import Iterator, Sequence
-import concurrent.futures
 import dataclasses
+import functools
 import glob
-import itertools
-import multiprocessing
 import os
 import pathlib
-import signal
 import sys
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mrnn_jax.runtime import messages, picture_files
+from mrnn_jax.runtime import messages, picture_files, picture_pool
 from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.picture_views import WHOLE, View, scale
 
 SUFFIXES = (
   *('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff'),
@@ -37,8 +34,6 @@ RESIZES = ('squash', 'center_crop')
 # The middle is a square of S out of S + 32 pixels, as ImageNet is evaluated.
 _CROP_PADDING = 32
 _MAX_LIST_BYTES = 1 << 28
-# Photos that wait decoded: so many are read while a batch is computed.
-_AHEAD = 64
 
 # Why a photo cannot be read, for a report that names the photo.
 PhotoError = picture_files.PictureError
@@ -253,14 +248,25 @@ def read(source: str | Image.Image, size: int, resize: str) -> np.ndarray:
   Raises:
     PhotoError: it cannot be read; the message is the reason.
   """
+  return np.asarray(_resize(_open(source, size), size, resize))
+
+
+def read_views(
+  source: str | Image.Image, size: int, resize: str, views: Sequence[View]
+) -> np.ndarray:
+  """Read one photo as ``read`` does, and scale K views of it: [K, S, S, 3]."""
+  image = _open(source, size)
+  return np.stack([np.asarray(_resize(image, size, resize, v)) for v in views])
+
+
+def _open(source: str | Image.Image, size: int) -> Image.Image:
+  """Return a photo as RGB, of whatever size."""
   if isinstance(source, Image.Image):
-    image = picture_files.as_rgb(source)
-  else:
-    suffix = pathlib.PurePath(source).suffix.lower()
-    if suffix in _RAW:  # The picture in it may be a thumbnail.
-      raise PhotoError(f'{suffix} is not read: save it as JPEG or PNG')
-    image = picture_files.read_rgb(source, size)
-  return np.asarray(_resize(image, size, resize))
+    return picture_files.as_rgb(source)
+  suffix = pathlib.PurePath(source).suffix.lower()
+  if suffix in _RAW:  # The picture in it may be a thumbnail.
+    raise PhotoError(f'{suffix} is not read: save it as JPEG or PNG')
+  return picture_files.read_rgb(source, size)
 
 
 def decode(data: bytes, size: int, resize: str) -> np.ndarray:
@@ -275,6 +281,7 @@ def read_all(
   resize: str,
   num_threads: int | None = None,
   num_processes: int = 0,
+  views: Sequence[Sequence[View]] | None = None,
 ) -> Iterator[np.ndarray | PhotoError]:
   """Read photos in parallel, a few ahead of what is taken.
 
@@ -287,63 +294,37 @@ def read_all(
     resize: see ``read``.
     num_threads: how many are read at a time; the CPU's cores by default.
     num_processes: so many processes read instead; 0: threads of this one do.
+    views: K of each photo; None: the whole photos alone.
 
   Yields:
-    For each in its order, the pixels or why there are none.
+    For each in its order, the pixels [S, S, 3], of views [K, S, S, 3], or why
+    there are none.
   """
-  num_workers = num_processes or num_threads or os.cpu_count() or 1
-  quiet()
-  if num_processes:
-    pool = concurrent.futures.ProcessPoolExecutor(
-      num_processes,
-      # A fork of a process with JAX's threads may hang.
-      multiprocessing.get_context('spawn'),
-      initializer=_begin_reading,
-    )
-  else:
-    pool = concurrent.futures.ThreadPoolExecutor(num_workers)
-  with pool:
-    todo = iter(sources)
-    ahead = collections.deque(
-      pool.submit(_attempt, source, size, resize)
-      for source in itertools.islice(todo, _AHEAD + num_workers)
-    )
-    try:
-      while ahead:
-        yield ahead.popleft().result()
-        ahead.extend(
-          pool.submit(_attempt, source, size, resize)
-          for source in itertools.islice(todo, 1)
-        )
-    finally:
-      pool.shutdown(cancel_futures=True)
+  if views is None:
+    reader = functools.partial(read, size=size, resize=resize)
+    return picture_pool.ahead(reader, sources, num_threads, num_processes)
+  items = list(zip(sources, views, strict=True))
+  reader = functools.partial(_read_views_of, size=size, resize=resize)
+  return picture_pool.ahead(reader, items, num_threads, num_processes)
 
 
-def _begin_reading() -> None:
-  """Begin a process that reads: whoever started it is told of signals."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  quiet()
+def _read_views_of(
+  item: tuple[str | Image.Image, Sequence[View]], size: int, resize: str
+) -> np.ndarray:
+  """Return what ``read_views`` does, of a photo and its views."""
+  return read_views(item[0], size, resize, item[1])
 
 
-def _attempt(
-  source: str | Image.Image, size: int, resize: str
-) -> np.ndarray | PhotoError:
-  """Return what ``read`` returns, or why it does not."""
-  try:
-    return read(source, size, resize)
-  except PhotoError as error:
-    return error
-
-
-def _resize(image: Image.Image, size: int, resize: str) -> Image.Image:
-  """Scale a photo to a square."""
+def _resize(
+  image: Image.Image, size: int, resize: str, view: View = WHOLE
+) -> Image.Image:
+  """Scale a photo, or a view of it, to a square."""
   box: tuple[float, float, float, float] = (0, 0, *image.size)
   if resize != 'squash':
     side = min(image.size) * size / (size + _CROP_PADDING)
     left, top = ((length - side) / 2 for length in image.size)
     box = (left, top, left + side, top + side)
-  # The filter of the features that are around: they agree to five digits.
-  return image.resize((size, size), Image.Resampling.BICUBIC, box)
+  return scale(image, size, box, view)
 
 
 def reasons(unreadable: Sequence[tuple[str, str]]) -> str:

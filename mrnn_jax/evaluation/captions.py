@@ -181,7 +181,11 @@ def make_consensus(
   if not config.rerank_neighbors:
     return None
   split = datasets.load_split(
-    dataset, 'train', model.vocabulary, config.feature_cache_mb
+    dataset,
+    'train',
+    model.vocabulary,
+    config.feature_cache_mb,
+    views=config.eval_views,
   )
   return Consensus(
     split.features,

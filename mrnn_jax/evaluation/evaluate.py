@@ -30,6 +30,7 @@ def load_split(
     model.vocabulary,
     config.feature_cache_mb,
     first_caption_only,
+    config.eval_views,
   )
 
 
@@ -186,6 +187,8 @@ def convention(
     'encoder': model.dataset['encoder'],
     **ensemble_convention(model),
   }
+  if (views := split.features.num_views) > 1:
+    common |= {'views': views, 'eval_views': config.eval_views}
   measured = {
     'images': len(split.image_ids),
     'sentences': len(ranked.owner),

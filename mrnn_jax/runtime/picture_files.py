@@ -137,6 +137,17 @@ def upright_size(data: bytes) -> tuple[int, int]:
   return (height, width) if turned else (width, height)
 
 
+def is_plain_jpeg(data: bytes, side: int) -> bool:
+  """Return whether bytes are an upright RGB JPEG, a square of that side."""
+  try:
+    with _open(data) as image:
+      plain = image.format == 'JPEG' and image.mode == 'RGB'
+      upright = _orientation(image) not in _TRANSPOSE
+      return plain and upright and image.size == (side, side)
+  except Exception:  # As for any broken file.
+    return False
+
+
 def quiet():
   """Silence Pillow's warnings: they name no file, and photos go on in spite."""
   warnings.filterwarnings('ignore', module=r'PIL\.')

@@ -9,6 +9,7 @@ import numpy as np
 
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, image_names
+from mrnn_jax.data.image_features import FIRST
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
 
@@ -41,7 +42,7 @@ class ImageLookup:
       return cls._of_file(model, config.features, config.encoder)
     dataset = datasets.open_dataset(config.dataset, config.data_dir)
     model.check_dataset(dataset)
-    return cls._of_dataset(model, dataset, config.feature_cache_mb)
+    return cls._of_dataset(model, dataset, config)
 
   @classmethod
   def _of_file(
@@ -70,11 +71,17 @@ class ImageLookup:
     cls,
     model: TrainedModel,
     dataset: datasets.Dataset,
-    cache_mb: float,
+    config: Config,
   ) -> 'ImageLookup':
     names, splits, firsts = image_names.Names(), [], [0]
     for name in dataset.builder.info.splits:
-      split = datasets.load_split(dataset, name, model.vocabulary, cache_mb)
+      split = datasets.load_split(
+        dataset,
+        name,
+        model.vocabulary,
+        config.feature_cache_mb,
+        views=config.eval_views,
+      )
       splits.append(split.features)
       firsts.append(firsts[-1] + len(split.image_ids))
       for image_id in split.image_ids:
@@ -84,7 +91,10 @@ class ImageLookup:
       i = bisect.bisect_right(firsts, number) - 1
       return splits[i][np.asarray([number - firsts[i]])][0]
 
-    return cls._of_names(names, at, dataset.fingerprint)
+    identity = f'{dataset.fingerprint} {config.eval_views}'
+    if config.eval_views == FIRST:  # As before there were views.
+      identity = dataset.fingerprint
+    return cls._of_names(names, at, identity)
 
   @classmethod
   def _of_names(

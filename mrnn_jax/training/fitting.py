@@ -46,7 +46,13 @@ def train(
   """
   say(f'reading {dataset.place}')
   split, validation = (
-    datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
+    datasets.load_split(
+      dataset,
+      name,
+      vocabulary,
+      config.feature_cache_mb,
+      views=config.eval_views,
+    )
     for name in ('train', 'validation')
   )
   model = models.create_model(

@@ -13,6 +13,7 @@ from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import messages, parallel, stopping
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import (
   chosen_objective,
@@ -87,6 +88,23 @@ def train(config: Config) -> None:
       run.train(checkpoints, latest, progress)
 
 
+def training_views(config: Config, dataset: datasets.Dataset) -> int:
+  """Return how many views of an image training draws from.
+
+  Raises:
+    InputError: the dataset has fewer than are asked for.
+  """
+  there = len(dataset.view_flips)
+  if config.train_views > there:
+    raise InputError(
+      f'--train_views={config.train_views}, but images of {dataset.path} have '
+      f'{messages.counted(there, "view")}: ask for at most so many, or make '
+      'more by "python -m data_prep.extract --views=K" and build the dataset '
+      'again.'
+    )
+  return config.train_views or there
+
+
 class _Run:
   """A training run: what stays the same over its steps."""
 
@@ -104,9 +122,16 @@ class _Run:
     self.clock = run_times.Clock()
     say(f'reading {dataset.place}')
     self.split, self.validation = (
-      datasets.load_split(dataset, name, vocabulary, config.feature_cache_mb)
+      datasets.load_split(
+        dataset,
+        name,
+        vocabulary,
+        config.feature_cache_mb,
+        views=config.eval_views,
+      )
       for name in ('train', 'validation')
     )
+    self.num_views = training_views(config, dataset)
     self.batches = input_pipeline.TrainingBatches(
       self.split,
       batch_size=config.batch_size,
@@ -115,6 +140,7 @@ class _Run:
       seed=config.seed,
       row_multiple=len(devices) * jax.process_count() * config.accumulate_steps,
       shard=(jax.process_index(), jax.process_count()),
+      num_views=self.num_views,
     )
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
@@ -175,7 +201,7 @@ class _Run:
     if self.start:
       return self.start.variables.get('statistics', {})
     if self.model.sees_images:
-      return datasets.feature_statistics(self.split.features)
+      return datasets.feature_statistics(self.split.features, self.num_views)
     return {}
 
   def train(

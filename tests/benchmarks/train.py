@@ -98,7 +98,7 @@ def make_split(
   ]
   features = datasets.Features(source, cache_mb=1024)
   for i, record in enumerate(source):
-    features.keep(i, record['feature'])
+    features.keep(i, record)
   split = datasets.CaptionSplit(
     name='train',
     image_ids=[str(i) for i in range(num_images)],

@@ -30,6 +30,7 @@ def test_fields_are_for_tasks_that_there_are():
 def test_what_is_remembered_is_chosen_with_the_model():
   assert config_lib.REMEMBERED == (
     'data_dir',
+    'eval_views',
     'beam_size',
     'length_penalty',
     'max_words',

@@ -1,3 +1,4 @@
+import collections
 import functools
 import itertools
 import types
@@ -264,3 +265,82 @@ def test_an_empty_split_is_an_error(vocab):
 def test_a_missing_dataset_says_how_to_make_it(tmp_path):
   with pytest.raises(InputError, match='data_prep.build --dataset=flickr8k'):
     datasets.open_dataset('flickr8k', str(tmp_path))
+
+
+def viewed_split(vocab, cache_mb=10, views='first'):
+  """Ten images of four views, each a vector of image and view numbers."""
+  records = [
+    {
+      'image_id': f'{i}',
+      'feature': np.asarray([i, 0], np.float32),
+      'views': np.asarray([[i, k] for k in (1, 2, 3)], np.float32),
+      'captions': ['a dog on the left', 'a cat', 'the right dog runs', 'a man'],
+    }
+    for i in range(10)
+  ]
+  flips = [False, True, False, True]
+  return datasets.make_split(
+    'train', records, vocab, cache_mb, view_flips=flips, views=views
+  )
+
+
+@pytest.mark.parametrize('cache_mb', [10, 0])
+def test_views_are_drawn_by_step_and_row(vocab, cache_mb):
+  split = viewed_split(vocab, cache_mb)
+  options = {'batch_size': 8, 'captions_per_row': 2, 'num_buckets': 2}
+  batches = ip.TrainingBatches(split, **options, seed=1, num_views=4)
+  drawn = collections.defaultdict(collections.Counter)
+  for step in range(30 * batches.steps_per_epoch):
+    batch = batches.batch(step)
+    for caption, _, (image, view) in read_back(batch):
+      assert image == split.owner[caption]
+      drawn[caption % 4][int(view)] += 1
+  # 300 draws of each kind: mirrored ones only where no side is told.
+  for kind, allowed in ((0, 2), (1, 4), (2, 2), (3, 4)):
+    assert sorted(drawn[kind]) == ([0, 1, 2, 3] if allowed == 4 else [0, 2])
+    assert min(drawn[kind].values()) > 0.7 * 300 / allowed
+  first = ip.TrainingBatches(split, **options, seed=1, num_views=1)
+  assert {view for _, _, (_, view) in read_back(first.batch(3))} == {0}
+  two = ip.TrainingBatches(split, **options, seed=1, num_views=2)
+  seen = {v for i in range(9) for _, _, (_, v) in read_back(two.batch(i))}
+  assert seen == {0, 1}
+
+
+def test_views_do_not_depend_on_shards_or_where_a_run_goes_on(vocab):
+  split = viewed_split(vocab)
+  options = {'row_multiple': 2, 'seed': 0, 'num_views': 4}
+  whole = ip.TrainingBatches(split, 8, 2, 2, **options)
+  halves = [
+    ip.TrainingBatches(split, 8, 2, 2, **options, shard=(i, 2))
+    for i in range(2)
+  ]
+  features = [whole.batch(step)['features'] for step in range(4)]
+  for step in (3, 1):
+    parts = [half.batch(step)['features'] for half in halves]
+    np.testing.assert_array_equal(features[step], np.concatenate(parts))
+  assert any(
+    (a[..., 1] != b[..., 1]).any() for a, b in itertools.pairwise(features)
+  )
+
+
+@pytest.mark.parametrize('cache_mb', [10, 0])
+def test_the_feature_of_an_image_is_its_first_view_or_their_mean(
+  vocab, cache_mb
+):
+  images = np.asarray([[4, 1], [9, 4]])
+  first = viewed_split(vocab, cache_mb).features
+  mean = viewed_split(vocab, cache_mb, 'average').features
+  np.testing.assert_array_equal(first[images][..., 0], images)
+  np.testing.assert_array_equal(first[images][..., 1], 0)
+  np.testing.assert_array_equal(mean[images][..., 0], images)
+  np.testing.assert_array_equal(mean[images][..., 1], 1.5)
+  assert mean.dtype == np.float32
+  statistics = datasets.feature_statistics(first, 3, block=4)
+  # Of the views 0, 1, 2 of the images 0 to 9.
+  np.testing.assert_allclose(statistics['mean'], [4.5, 1])
+  np.testing.assert_allclose(statistics['std'], [8.25**0.5, (2 / 3) ** 0.5])
+
+
+def test_captions_that_tell_sides():
+  captions = [['The LEFT-hand man', 'a man'], ['He leftover', 'turns right.']]
+  assert ip.tells_sides(captions).tolist() == [True, False, False, True]

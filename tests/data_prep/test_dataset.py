@@ -37,7 +37,9 @@ def content(num_train=5, dtype=np.float16, shift=0.0, table=None):
   checked = checks.check_features(checked, raw, table)
   digest = content_lib.digest_features(checked, table)
   fingerprint = content_lib.fingerprint(checked, None, table.encoder, digest)
-  return content_lib.Content('custom', checked, table, fingerprint)
+  return content_lib.Content(
+    'custom', checked, content_lib.Images.of_features(table), fingerprint
+  )
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32])
@@ -226,7 +228,9 @@ def test_names_from_data_stay_names(tmp_path):
   table = feature_files.FeatureTable(names, rows, 'f.npz')
   checked = checks.check_captions('custom', raw)
   checked = checks.check_features(checked, raw, table)
-  made = content_lib.Content('custom', checked, table, 'f')
+  made = content_lib.Content(
+    'custom', checked, content_lib.Images.of_features(table), 'f'
+  )
   root = tmp_path / 'in' / 'here'
   path = dataset.write(made, root)
   folders = {p.parent for p in tmp_path.rglob('*') if p.is_file()}

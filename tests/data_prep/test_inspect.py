@@ -96,7 +96,10 @@ def data_dir(tmp_path_factory):
     )
     checked = checks.check_captions(name, raw)
     checked = checks.check_features(checked, raw, table)
-    dataset.write(content.Content(name, checked, table, 'x'), folder)
+    dataset.write(
+      content.Content(name, checked, content.Images.of_features(table), 'x'),
+      folder,
+    )
   return folder
 
 

@@ -30,7 +30,9 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
 
   =========================  ================================================
   ``.npz``                   ``ids`` and ``features`` (and, if known, the
-                             strings ``encoder`` and ``weights``)
+                             strings ``encoder`` and ``weights``; ``views``
+                             [images, views - 1, dimension] and ``view_flips``
+                             [views], which are mirrored)
   ``.npy``                   [images, dimension], with a list of names
   ``.mat``                   ``feats`` [dimension, images] as NeuralTalk's
                              ``vgg_feats.mat``, with a list of names

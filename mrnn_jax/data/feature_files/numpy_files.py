@@ -21,7 +21,7 @@ _READERS = 16
 
 
 def load_npz(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
-  """Read ``ids`` and ``features``, and who made them if that is told."""
+  """Read ``ids``, ``features`` and their views, and who made them if told."""
   names.refuse(path, ids_path)
   with path.open('rb') as file:
     try:
@@ -43,7 +43,15 @@ def _from_archive(archive: npz.Reader, source: str) -> FeatureTable:
     if entry in archive.names and (value := archive.read(entry)).size:
       told[field] = names.text(value.reshape(-1)[0], source)
   ids = names.as_names(archive.read('ids'), source)
-  return FeatureTable(ids, archive.read('features'), source, Encoder(**told))
+  views = {}
+  if {'views', 'view_flips'} <= set(archive.names):
+    views = {
+      'views': archive.read('views'),
+      'view_flips': archive.read('view_flips').reshape(-1).tolist(),
+    }
+  return FeatureTable(
+    ids, archive.read('features'), source, Encoder(**told), **views
+  )
 
 
 def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:

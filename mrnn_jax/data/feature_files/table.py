@@ -76,6 +76,8 @@ class FeatureTable:
     encoder: which network made them.
     names: the same names, to find a row by any spelling of them.
     repeated: names that occur again, with the same feature each time.
+    view_flips: [K] which views of an image are mirrored; the first is the
+      feature.
   """
 
   def __init__(
@@ -84,6 +86,8 @@ class FeatureTable:
     features: np.ndarray,
     source: str,
     encoder: Encoder | None = None,
+    views: np.ndarray | None = None,
+    view_flips: Sequence[bool] = (False,),
   ):
     """Check and index the features.
 
@@ -92,6 +96,8 @@ class FeatureTable:
       features: [N, D] float16, float32 or float64.
       source: the file's name, for messages.
       encoder: which network made them.
+      views: [N, K - 1, D] features of the images' other views, if any.
+      view_flips: [K] which views are mirrored.
 
     Raises:
       InputError: the shapes or the dtype do not fit, or a name occurs twice
@@ -112,8 +118,20 @@ class FeatureTable:
         f'{source} has {len(features):,} features for {len(ids):,} ids: give'
         ' one id for each feature.'
       )
+    shape = (len(features), len(view_flips) - 1, features.shape[1])
+    if views is not None and (views.shape, views.dtype) != (
+      shape,
+      features.dtype,
+    ):
+      raise errors.InputError(
+        f'The views in {source} are {views.dtype} {views.shape}, its features '
+        f'{features.dtype} {features.shape} with {len(view_flips)} '
+        'view_flips: save views [images, views - 1, dimension] beside them.'
+      )
     self.ids = list(ids)
     self.features = features
+    self.view_flips = [bool(flipped) for flipped in view_flips]
+    self._views = views
     self.encoder = encoder or Encoder()
     self.repeated: list[str] = []
     self._dtype = np.dtype(_STORED[features.dtype.itemsize])
@@ -186,3 +204,22 @@ class FeatureTable:
     """Return the [D] feature in a row, as ``get`` does."""
     with np.errstate(over='ignore'):
       return np.asarray(self.features[row], self._dtype)
+
+  def get_views(self, image_id: str) -> np.ndarray:
+    """Return the features [K - 1, D] of an image's other views.
+
+    Raises:
+      KeyError: there is no such image.
+      AmbiguousNameError: the name fits several.
+    """
+    row = self.names.find(image_id)
+    if row is None:
+      raise KeyError(image_id)
+    return self.views_at(row)
+
+  def views_at(self, row: int) -> np.ndarray:
+    """Return the features [K - 1, D] of the other views of a row's image."""
+    if self._views is None:
+      return np.empty((0, self.dim), self._dtype)
+    with np.errstate(over='ignore'):
+      return np.asarray(self._views[row], self._dtype)
