@@ -12,10 +12,8 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-from mrnn_jax import models, stored_calibration
-from mrnn_jax.config import FIELDS, Given, complete
-from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.runtime import files, json_files, json_forms, messages, npz
+from mrnn_jax import model_description, models, stored_calibration
+from mrnn_jax.runtime import files, json_files, messages, npz
 from mrnn_jax.runtime.errors import InputError, printable
 
 SUFFIX = '.npz'
@@ -37,33 +35,6 @@ class StoredModel:
   description: Mapping[str, Any]
   variables: Mapping[str, Any]
   norm_features: np.ndarray
-
-
-def describe(
-  config: Mapping[str, Any],
-  remembered: Mapping[str, Any],
-  words: Sequence[str],
-  dataset: Mapping[str, Any],
-  **more: Any,
-) -> dict[str, Any]:
-  """Return a description, as JSON values: of a checkpoint, or of a file.
-
-  Args:
-    config: ``Config.fixed()``.
-    remembered: ``Config.remembered()``, or what of it holds elsewhere too.
-    words: by id.
-    dataset: what it was trained on: name, fingerprint, feature_size, encoder.
-    **more: 'step', where the place of the description does not tell it;
-      'start', what training began from; 'calibration', see
-      ``stored_calibration``.
-  """
-  return {
-    'config': dict(config),
-    'remembered': dict(remembered),
-    'vocabulary': list(words),
-    'dataset': dict(dataset),
-    **more,
-  }
 
 
 def write(path: epath.PathLike, stored: StoredModel) -> None:
@@ -101,126 +72,6 @@ def read(path: epath.PathLike) -> StoredModel:
   return _read_file(path) if path.suffix == SUFFIX else _read_workdir(path)
 
 
-def check_description(description: Any, source: str) -> None:
-  """Raise InputError where a description is not what is read of it later.
-
-  Args:
-    description: JSON values, which ``describe`` should have returned.
-    source: where they are from.
-  """
-  wrong = json_forms.misfit(description, _description_form())
-  if not wrong and 'calibration' in description:
-    wrong = stored_calibration.misfit(description['calibration'])
-  if not wrong and 'ensemble' in description:
-    wrong = _ensemble_misfit(description)
-  if not wrong:
-    # Words may be long.
-    words = tuple(description['vocabulary'])
-    wrong = json_forms.odd_text({**description, 'vocabulary': []})
-    if odd := [word for word in words if not word.isprintable()]:
-      wrong = f'has {printable(messages.shorten(odd[0]))} in its vocabulary'
-  if not wrong:
-    try:
-      Vocabulary(words)
-    except ValueError as error:
-      wrong = f'has no vocabulary ({messages.first_line(error)})'
-  if wrong:
-    raise InputError(
-      f'the description of the model in {source} {wrong}: it is damaged, or '
-      'was not written by this program.'
-    )
-
-
-def create(description: Mapping[str, Any], source: str) -> models.Model:
-  """Return the model that a description, found sound, is of.
-
-  Args:
-    description: see ``describe``; that of an ensemble has 'ensemble': its
-      'mean', and of each of 'members' config, dataset, step, 'weight' and where
-      its feature is 'first' in that of all.
-    source: where it is from.
-
-  Raises:
-    InputError: it is no model that this program knows.
-  """
-
-  def single(part: Mapping[str, Any]) -> models.Model:
-    config = complete(Given(), {'config': part['config']}, source)
-    return models.create_model(
-      config.model,
-      len(description['vocabulary']),
-      part['dataset']['feature_size'],
-      config.fixed(),
-    )
-
-  ensemble = description.get('ensemble')
-  if not ensemble:
-    return single(description)
-  members = [
-    models.Member(single(part), part['weight'], part['first'])
-    for part in ensemble['members']
-  ]
-  return models.Ensemble.make(members, ensemble['mean'])
-
-
-def _ensemble_misfit(description: Mapping[str, Any]) -> str:
-  """Return what is wrong with the description of an ensemble, or ''."""
-  mean, members = (description['ensemble'][x] for x in ('mean', 'members'))
-  if mean not in models.MEANS:
-    return f'has a mean {printable(mean)} that this program does not know'
-  if not members:
-    return 'has an ensemble without members'
-  ends = []
-  for member in members:
-    size, first = member['dataset']['feature_size'], member['first']
-    if not member['weight'] > 0 or first < 0 or size < 1:
-      return 'has an ensemble whose members cannot be'
-    kind = models.MODELS.get(member['config'].get('model', 'm-rnn'))
-    if kind is None or kind.free_sizes or not kind.writes:
-      return 'has an ensemble with a model that cannot be in one'
-    ends.append(first + size)
-  if max(ends) != description['dataset']['feature_size']:
-    return 'has an ensemble whose features are of another size'
-  return ''
-
-
-def _description_form() -> dict[str, Any]:
-  fields = {
-    f'{name}?': json_forms.NUMBER if field.type is float else field.type
-    for name, field in FIELDS.items()
-  }
-  dataset = {
-    'feature_size': int,
-    'encoder': {'name': str, 'weights': str},
-  }
-  return {
-    'config': fields,
-    'remembered?': fields,
-    'vocabulary': [str],
-    'dataset': dataset,
-    'step?': int,
-    'calibration?': stored_calibration.FORM,
-    'start?': {
-      'identity': str,
-      'dataset': str,
-      'step': int,
-      'new_words': int,
-    },
-    'ensemble?': {
-      'mean': str,
-      'members': [
-        {
-          'config': fields,
-          'dataset': dataset,
-          'step': int,
-          'weight': json_forms.NUMBER,
-          'first': int,
-        }
-      ],
-    },
-  }
-
-
 def _check_arrays(
   description: Mapping[str, Any],
   arrays: Mapping[str, tuple[Sequence[int], np.dtype]],
@@ -229,13 +80,13 @@ def _check_arrays(
   """Raise InputError where arrays are not those of the model described.
 
   Args:
-    description: that ``check_description`` has found sound.
+    description: that ``model_description.check`` has found sound.
     arrays: shape and dtype of the variables by name, and of 'norm_features'.
     source: where they are from.
   """
   D = description['dataset']['feature_size']
   try:
-    model = create(description, source)
+    model = model_description.create(description, source)
     wanted = _shapes(model)
   except InputError:
     raise
@@ -297,7 +148,7 @@ def _read_file(path: epath.Path) -> StoredModel:
         raise InputError(
           f'{path} was written by another version of this program.'
         )
-      check_description(description, str(path))
+      model_description.check(description, str(path))
       if 'step' not in description:
         raise ValueError('its description lacks "step"')
       names = [name for name in reader.names if name != 'description']
@@ -326,7 +177,7 @@ def _check_tables(
   description: Mapping[str, Any], variables: Mapping[str, Any], source: str
 ) -> None:
   """Raise InputError where the tables of free sizes lead nowhere."""
-  model = create(description, source)
+  model = model_description.create(description, source)
   if not model.free_sizes:
     return
   if wrong := model.misfit(variables['params']):
@@ -362,7 +213,7 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
       )
     checkpoint = checkpoints.restore(step)
   source = f'the checkpoint of step {step} in {workdir}'
-  check_description(checkpoint.description, source)
+  model_description.check(checkpoint.description, source)
   state = checkpoint.state  # A run may keep an average of its parameters.
   variables = {
     'params': state.get('average', state['params']),

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import own_data, stored_ensemble, stored_model
+from mrnn_jax import model_description, own_data, stored_ensemble, stored_model
 from mrnn_jax.config import Config, Given
 from mrnn_jax.config.task_facts import TRAINING
 from mrnn_jax.data import datasets
@@ -98,7 +98,7 @@ def resolve(given: Given) -> Config:
         _tell(given, {}, config)
         return config
       description, _ = checkpoints.describe(latest)
-    stored_model.check_description(description, source)
+    model_description.check(description, source)
   config = config_lib.complete(given, description, source)
   _tell(given, description.get('remembered', {}), config, source)
   return config

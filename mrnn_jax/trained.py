@@ -20,6 +20,7 @@ import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import (
+  model_description,
   model_inputs,
   models,
   stored_calibration,
@@ -99,7 +100,7 @@ class TrainedModel(FromPython):
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
     model = cls(
-      model=stored_model.create(description, str(path)),
+      model=model_description.create(description, str(path)),
       variables=stored.variables,
       vocabulary=vocabulary,
       norm_features=stored.norm_features,
@@ -130,7 +131,7 @@ class TrainedModel(FromPython):
         paths = fixed[name].split(',')
         fixed[name] = ','.join(epath.Path(path).name for path in paths)
     norm_features = self.norm_features[:norm_images]
-    description = stored_model.describe(
+    description = model_description.describe(
       fixed,
       remembered,
       self.vocabulary.words,

@@ -11,7 +11,13 @@ import pytest
 from data_prep import build
 import mrnn_jax
 from mrnn_jax import config as config_lib
-from mrnn_jax import models, stored_ensemble, stored_model, tasks
+from mrnn_jax import (
+  model_description,
+  models,
+  stored_ensemble,
+  stored_model,
+  tasks,
+)
 from mrnn_jax.data import datasets
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
@@ -321,7 +327,7 @@ def test_what_cannot_be_averaged_is_refused(files, tiny_data_dir, tmp_path):
 def test_a_damaged_description_is_no_ensemble(files, tmp_path):
   stored = stored_ensemble.read(files)
   good = json.loads(json.dumps(stored.description))
-  stored_model.check_description(good, 'here')
+  model_description.check(good, 'here')
   for change in (
     {'mean': 'harmonic'},
     {'members': []},
@@ -330,4 +336,4 @@ def test_a_damaged_description_is_no_ensemble(files, tmp_path):
   ):
     bad = {**good, 'ensemble': {**good['ensemble'], **change}}
     with pytest.raises(InputError, match='damaged'):
-      stored_model.check_description(bad, 'here')
+      model_description.check(bad, 'here')

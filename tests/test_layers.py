@@ -32,6 +32,7 @@ LAYERS = (
   ('mrnn_jax.encoders',),
   ('mrnn_jax.config',),
   ('mrnn_jax.model_inputs', 'mrnn_jax.stored_calibration'),
+  ('mrnn_jax.model_description',),
   ('mrnn_jax.stored_model',),
   ('mrnn_jax.stored_ensemble',),
   ('mrnn_jax.from_python',),

@@ -1,5 +1,6 @@
 """Photos: find them, and read whatever people have as RGB pixels."""
 
+import collections
 from collections.abc import Iterator, Sequence
 import dataclasses
 import functools

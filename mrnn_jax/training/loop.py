@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from mrnn_jax import models, stored_model
+from mrnn_jax import model_description, models
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import Vocabulary
@@ -58,7 +58,7 @@ def train(config: Config) -> None:
     start = record = None
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
-      stored_model.check_description(stored, config.workdir)
+      model_description.check(stored, config.workdir)
       run_record.check_progress(progress, config.workdir)
       if record := stored.get('start'):
         vocabulary = Vocabulary(tuple(stored['vocabulary']))

@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mrnn_jax import models, stored_model
+from mrnn_jax import model_description, models
 from mrnn_jax.config import FIELDS, Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
@@ -92,7 +92,7 @@ def describe(
       os.fspath(epath.Path(path).expanduser().absolute())
       for path in datasets.split_paths(config.data_dir)
     )
-  return stored_model.describe(
+  return model_description.describe(
     config.fixed(),
     remembered,
     vocabulary.words,

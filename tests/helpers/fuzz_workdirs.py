@@ -15,7 +15,7 @@ import numpy as np
 import small_matrix
 
 from mrnn_jax import config as config_lib
-from mrnn_jax import models, stored_model
+from mrnn_jax import model_description, models, stored_model
 from mrnn_jax.data import vocabulary
 from mrnn_jax.reports import evaluation_file, gallery, tables
 from mrnn_jax.reports.sections import measures, retrieval, training
@@ -34,7 +34,7 @@ def _config():
 
 
 def _description():
-  return stored_model.describe(
+  return model_description.describe(
     _config().fixed(),
     _config().remembered(),
     [*vocabulary.SPECIAL_WORDS, 'a', 'dog', 'runs'],
@@ -105,7 +105,7 @@ def _read_checkpoint(path):
   """Do what a run does with the JSON of its latest checkpoint."""
   stored = json_files.read_object(path)
   description, progress = stored.get('description'), stored.get('progress')
-  stored_model.check_description(description, str(path))
+  model_description.check(description, str(path))
   run_record.check_progress(progress, str(path))
   config_lib.complete(config_lib.Given(), description, str(path))
   run_record.check_description(description, _description(), str(path))
