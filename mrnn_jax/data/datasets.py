@@ -73,6 +73,7 @@ class Dataset:
       f'the {split} splits in {self.place}',
     )
 
+  @property
   def view_flips(self) -> list[bool]:
     """[K] which views of an image are mirrored; the first is its feature."""
     return self.metadata.get('view_flips', [False])
@@ -89,12 +90,8 @@ class Dataset:
 
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
-    source = Records(self, 'train')
-    return [
-      as_text(caption)
-      for i in range(len(source))
-      for caption in source[i]['captions']
-    ]
+    texts = (record['captions'] for record in Records(self, 'train'))
+    return [as_text(caption) for captions in texts for caption in captions]
 
   def vocabulary(self, min_word_count: int) -> Vocabulary:
     """Cut the vocabulary from the word counts of the training split."""
