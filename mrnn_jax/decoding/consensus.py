@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrnn_jax.data.vocabulary import tokenize
-from mrnn_jax.metrics.cider import CiderD
+from mrnn_jax.metrics.cider_pool import CiderPool
 from mrnn_jax.ranking.best_items import BestItems
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ class Consensus:
       num_captions: m, captions of theirs that count, the most similar ones.
     """
     self._features = features
-    self._captions = [
+    self._pool = CiderPool(
       [' '.join(words) for text in texts if (words := tokenize(text))]
       for texts in captions
-    ]
-    self._cider = CiderD(self._captions)
+    )
     self._num_neighbors = min(num_neighbors, len(self._features))
     self._num_captions = num_captions
 
@@ -75,13 +74,11 @@ class Consensus:
       neighbors: [k] training images, a row of ``neighbors``.
       hypotheses: captions of one image, tokenised.
     """
-    texts = [t for i in neighbors for t in self._captions[i]]
-    scores = []
-    for hypothesis in hypotheses:
-      similarities = [self._cider.similarity(hypothesis, t) for t in texts]
-      best = sorted(similarities, reverse=True)[: self._num_captions]
-      scores.append(sum(best) / len(best))
-    return scores
+    similarities = self._pool.similarities(hypotheses, neighbors)
+    if not similarities.shape[1]:  # Nobody has written a word of them.
+      return [0.0] * len(hypotheses)
+    best = np.sort(similarities, axis=1)[:, ::-1][:, : self._num_captions]
+    return best.mean(axis=1).tolist()
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -21,6 +21,9 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import Progress
 from mrnn_jax.trained import TrainedModel
 
+# Features of training images kept in memory to find neighbours by.
+_CONSENSUS_CACHE_MB = 512
+
 
 def _caption(
   model: TrainedModel,
@@ -180,12 +183,10 @@ def make_consensus(
   """Return what reranks captions, if the configuration wants it."""
   if not config.rerank_neighbors:
     return None
+  # Read twice at most: the captions, and the features to find neighbours by.
+  cache_mb = min(config.feature_cache_mb, _CONSENSUS_CACHE_MB)
   split = datasets.load_split(
-    dataset,
-    'train',
-    model.vocabulary,
-    config.feature_cache_mb,
-    views=config.eval_views,
+    dataset, 'train', model.vocabulary, cache_mb, views=config.eval_views
   )
   return Consensus(
     split.features,

@@ -13,6 +13,8 @@ from mrnn_jax.metrics.captions import check_captions
 MAX_ORDER = 4
 SIGMA = 6.0
 SCALE = 10.0
+# References whose vectors are kept, some kilobytes each.
+_REMEMBERED = 1 << 15
 
 
 class _Vector(NamedTuple):
@@ -86,7 +88,7 @@ class CiderD:
       return _Vector(weights, norms, len(text.split()))
 
     self._new_vector = vector
-    self._vector = functools.cache(vector)
+    self._vector = functools.lru_cache(_REMEMBERED)(vector)
 
   def similarity(self, hypothesis: str, reference: str) -> float:
     """Return the clipped and length-damped cosine, 0 to 1, the mean over n."""

@@ -70,3 +70,9 @@ def test_scores_are_means_of_the_best_similarities(num_captions):
     best = sorted(cider.similarity(hypothesis, text) for text in asked)[::-1]
     assert score == pytest.approx(np.mean(best[:num_captions]))
   assert scores[0] == max(scores)
+
+
+def test_neighbours_without_a_word_are_like_nothing():
+  captions = [['!'], [], ['a dog'], ['a cat']]
+  consensus = Consensus(FEATURES, captions, 2, 10)
+  assert consensus.scores(np.array([1, 0]), ['a dog', 'a']) == [0, 0]
