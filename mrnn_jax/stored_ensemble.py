@@ -6,6 +6,7 @@ put together; those of the same encoder share them.
 """
 
 from collections.abc import Mapping, Sequence
+import os
 import sys
 from typing import Any
 
@@ -40,7 +41,7 @@ def read(
     InputError: one cannot be read, or they do not go together.
   """
   if not isinstance(paths, (list, tuple)):
-    paths = datasets.split_paths(paths)
+    paths = datasets.split_paths(os.fspath(epath.Path(paths)))
   if len(paths) == 1:
     return stored_model.read(paths[0])
   stored = [stored_model.read(path) for path in paths]
@@ -109,11 +110,12 @@ def _join(
   """Put models together that ``_check`` has found to go together."""
   # The first model of each encoder, and where its feature begins.
   inputs: dict[tuple, tuple[StoredModel, int]] = {}
-  size, parts, variables = 0, [], {}
+  size, parts = 0, []
+  variables: dict[str, Any] = {}
   for i, (model, weight) in enumerate(zip(stored, weights, strict=True)):
     description = model.description
     dataset = description['dataset']
-    key = (*sorted(dataset['encoder'].items()), dataset['feature_size'])
+    key = _input(dataset)
     if key not in inputs:
       inputs[key] = model, size
       size += dataset['feature_size']
@@ -150,6 +152,16 @@ def _join(
     'ensemble': {'mean': mean, 'members': parts},
   }
   return StoredModel(description, variables, _norm_features(first))
+
+
+def _input(dataset: Mapping[str, Any]) -> tuple:
+  """Return what tells the features of a model's dataset from others.
+
+  Features that do not say what made them are those of their dataset alone.
+  """
+  encoder = Encoder(**dataset['encoder'])
+  own = '' if encoder.known else dataset.get('fingerprint', '')
+  return encoder, dataset['feature_size'], own
 
 
 def _data_dir(model: StoredModel) -> str:

@@ -324,6 +324,28 @@ def test_what_cannot_be_averaged_is_refused(files, tiny_data_dir, tmp_path):
     run('retrieve', files[:1], tmp_path, ensemble='geometric')
 
 
+def test_features_that_do_not_say_what_made_them_are_no_others(
+  files, tiny_data_dir, tmp_path
+):
+  """Of one size they could be taken for each other's."""
+  archive = np.load(tiny_data_dir / 'f.npz')
+  np.savez(
+    tmp_path / 'f.npz', ids=archive['ids'], features=-archive['features']
+  )
+  build.build(
+    build.BuildConfig(
+      dataset='tiny',
+      captions=str(tiny_data_dir / 'captions.csv'),
+      features=str(tmp_path / 'f.npz'),
+      data_dir=str(tmp_path),
+    )
+  )
+  other = write_member(tmp_path / 'other.npz', tmp_path)
+  model = mrnn_jax.load([files[0], other, files[0]])
+  assert model.dataset['feature_size'] == 2 * D
+  assert [x['first'] for x in model.ensemble['members']] == [0, D, 0]
+
+
 def test_a_damaged_description_is_no_ensemble(files, tmp_path):
   stored = stored_ensemble.read(files)
   good = json.loads(json.dumps(stored.description))

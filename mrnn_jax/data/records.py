@@ -60,7 +60,7 @@ class JoinedRecords(Sequence):
       where: the datasets and the split, for messages.
     """
     self._parts, self._where = parts, where
-    self._places: dict[int, dict[str, int]] = {}
+    self._places: dict[int, dict[str | bytes, int]] = {}
 
   def __len__(self) -> int:
     return len(self._parts[0])

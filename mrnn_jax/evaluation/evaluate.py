@@ -56,7 +56,7 @@ def evaluate(
   split = ranked = load_split(model, dataset, config, False)
   if config.first_caption_only:
     ranked = load_split(model, dataset, config, True)
-  result = {
+  result: dict[str, Any] = {
     'dataset': dataset.name,
     'split': config.split,
     'model': model.name,

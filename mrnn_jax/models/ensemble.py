@@ -10,6 +10,7 @@ gives, J what an image gives; all but V are sums over the members.
 
 from collections.abc import Iterator, Sequence
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar
 
@@ -139,7 +140,7 @@ class Ensemble(Model):
       image: [..., J], of the same leading axes or of ones that broadcast.
       row_keys: as of the members.
     """
-    total, before = None, [0, 0]
+    terms, before = [], [0, 0]
     for member, part in self._parts():
       own = [
         x[..., start : start + size]
@@ -148,15 +149,14 @@ class Ensemble(Model):
         )
       ]
       before = [a + b for a, b in zip(before, member.sizes, strict=True)]
-      logits = part.readout(*own, row_keys)
+      logits = part.readout(own[0], own[1], row_keys)
       if self.mean == 'geometric':
-        term = member.weight * logits
-        total = term if total is None else total + term
+        terms.append(member.weight * logits)
       else:
-        # In logarithms: what no member finds possible stays a number.
-        term = jax.nn.log_softmax(logits) + math.log(member.weight)
-        total = term if total is None else jnp.logaddexp(total, term)
-    return total
+        terms.append(jax.nn.log_softmax(logits) + math.log(member.weight))
+    # In logarithms: what no member finds possible stays a number.
+    add = jnp.add if self.mean == 'geometric' else jnp.logaddexp
+    return functools.reduce(add, terms)
 
 
 def name_of(number: int) -> str:

@@ -128,7 +128,7 @@ class Likelihood:
     """
     targets = batch['targets']
     tokens = drop_tokens(batch['tokens'], self.token_dropout, row_keys)
-    logits = model.apply(variables, tokens, batch['features'], row_keys)
+    logits: Any = model.apply(variables, tokens, batch['features'], row_keys)
     bits = -log2_probabilities(logits, targets).sum()
     cost = bits
     if self.label_smoothing:
@@ -226,7 +226,7 @@ def policy_gradient(
   targets = samples.reshape(B * G * n, T)
   tokens = jnp.pad(targets[:, :-1], [(0, 0), (1, 0)], constant_values=START)
   images = jnp.repeat(features.reshape(B * G, 1, D), n, axis=0)
-  logits = model.apply(variables, tokens, images)
+  logits: Any = model.apply(variables, tokens, images)
   barred = jnp.array([PAD, START, UNK])
   bits = -log2_probabilities(logits.at[..., barred].set(-1e9), targets).sum(1)
   advantages = batch['advantages'].reshape(-1)

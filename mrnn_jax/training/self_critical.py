@@ -90,7 +90,7 @@ class Critic:
       'statistics': setting.statistics,
     }
     seed = self._seed * 2**20 + int(parallel.unreplicate(state.step))
-    tokens, rewards = [], []
+    tokens, weighing = [], []
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
       for part in parts:
         # Rows of the whole batch: the same ones on any number of processes.
@@ -107,11 +107,11 @@ class Critic:
           first=int(first),
         )
         tokens.append(as_targets(drawn))
-        rewards += [
+        weighing += [
           pool.submit(self.reward, image, words)
           for image, words in zip(images[part], tokens[-1], strict=True)
         ]
-    rewards = np.asarray([x.result() for x in rewards], np.float32)
+    rewards = np.asarray([x.result() for x in weighing], np.float32)
     samples = np.concatenate(tokens)
     length = int((samples != PAD).sum(-1).max(initial=1))
     length = min(-(-length // _LENGTHS) * _LENGTHS, samples.shape[-1])
@@ -174,7 +174,7 @@ def validate(
     model,
     variables,
     devices,
-    split.features,
+    split.features.all(),
     DecodeOptions(max_words=max_words),
     everywhere=True,
   )

@@ -67,9 +67,9 @@ def averaged(average: Any, params: Any, steps: Array, decay: float) -> Any:
     decay: what the average so far weighs; less at first, steps / (10 + steps),
       so that the random beginning is soon forgotten.
   """
-  steps = steps.astype(jnp.float32)
-  decay = jnp.minimum(decay, (steps - 1) / (9 + steps))
-  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+  taken = steps.astype(jnp.float32)
+  kept = jnp.minimum(decay, (taken - 1) / (9 + taken))
+  return jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, params)
 
 
 def squared_norm(tree: Any) -> Array:
@@ -170,11 +170,10 @@ def train_step(
     opt_state=opt_state,
   )
   if isinstance(state, AveragedState):
-    new_state = new_state.replace(
-      average=averaged(
-        state.average, new_state.params, new_state.step, average_decay
-      )
+    average = averaged(
+      state.average, new_state.params, new_state.step, average_decay
     )
+    new_state = dataclasses.replace(new_state, average=average)
   return new_state, {
     **sums,
     'cost': cost / words_per_batch + l2 * squared_norm(state.params),

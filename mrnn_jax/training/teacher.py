@@ -200,7 +200,7 @@ def _ask(
   n = len(model.devices)
 
   def likeliest(variables, tokens, features):
-    logits = model.model.apply(variables, tokens, features)
+    logits: Any = model.model.apply(variables, tokens, features)
     probs = jax.nn.softmax(logits / config.teacher_temperature)
     values, words = jax.lax.top_k(probs, k)
     return words.astype(jnp.int32), values

@@ -24,14 +24,16 @@ def join(
   Raises:
     InputError: no image is in all of them, or a name fits several images.
   """
-  rows, ids = [], []
+  rows: list[list[int]] = []
+  ids: list[str] = []
   for row, name in enumerate(tables[0].ids):
-    found = [
-      row,
-      *(_find(name, *x) for x in zip(tables[1:], sources[1:], strict=True)),
+    others = [
+      found
+      for x in zip(tables[1:], sources[1:], strict=True)
+      if (found := _find(name, *x)) is not None
     ]
-    if None not in found:
-      rows.append(found)
+    if len(others) + 1 == len(tables):
+      rows.append([row, *others])
       ids.append(name)
   if not ids:
     raise errors.InputError(
