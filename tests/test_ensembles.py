@@ -199,6 +199,15 @@ def test_one_file_holds_them_all(
   assert len({x.identity() for x in [whole, *others]}) == 4
   with pytest.raises(InputError, match='an ensemble already'):
     mrnn_jax.load([path, files[0]])
+  beginning = {
+    'task': 'train',
+    'dataset': 'tiny',
+    'data_dir': f'{tiny_data_dir},{other_data_dir}',
+    'init_from': str(path),
+    'workdir': str(tmp_path / 'run'),
+  }
+  with pytest.raises(InputError, match='begins from a single model'):
+    tasks.run(config_lib.Given(beginning))
 
 
 def test_features_for_p_of_w_are_of_the_same_images(

@@ -164,6 +164,7 @@ def name_of(number: int) -> str:
   return f'member_{number}'
 
 
+@functools.lru_cache(maxsize=64)
 def _sizes(model: Model) -> tuple[int, int]:
   """Return C and J of a model."""
   shapes = jax.eval_shape(

@@ -65,6 +65,11 @@ def load(
   """
   path = path_of(config.init_from)
   model = TrainedModel.load(path, devices)
+  if model.ensemble:
+    raise InputError(
+      f'--init_from={config.init_from} is an ensemble: a run begins from a '
+      'single model; learn from an ensemble by --teacher.'
+    )
   model.check_shared(path)
   model.check_dataset(dataset)
   different = [
