@@ -23,7 +23,7 @@ $(VENV)/tests-installed: $(VENV)/installed requirements-serve.txt Makefile
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 $(VENV)/all-installed: $(VENV)/tests-installed
 	$(PY) -m pip install -q --no-index --no-deps "torch>=2.4" 2>/dev/null || true
-	$(PY) -m pip install -q "apache-beam>=2.60" "torch>=2.4"
+	$(PY) -m pip install -q "apache-beam>=2.60" "torch>=2.4" nbclient ipykernel
 	touch $@
 
 demo: $(VENV)/installed

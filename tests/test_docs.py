@@ -1,5 +1,6 @@
 """The how-tos: their commands exist, tests do the same, links lead on."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -15,6 +16,7 @@ from mrnn_jax.serve import __main__ as serve
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOWTOS = sorted((ROOT / 'docs' / 'howto').glob('*.md'))
+NOTEBOOKS = sorted((ROOT / 'docs' / 'notebooks').glob('*.ipynb'))
 _BLOCK = re.compile(r'(?:<!-- (.*?) -->\n)?```(\w*)\n(.*?)```', re.DOTALL)
 _DEFINE = {
   'mrnn_jax.main': config_flags.define_flags,
@@ -47,6 +49,44 @@ def test_commands_have_flags_that_exist(path):
       assert len(values(words[2:])) == 1, line
 
 
+def code_cells(text):
+  cells = json.loads(text)['cells']
+  return [x for x in cells if x['cell_type'] == 'code']
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda x: x.stem)
+def test_a_notebook_is_stored_as_it_was_run(path):
+  text = path.read_text()
+  cells = code_cells(text)
+  assert [x['execution_count'] for x in cells] == list(range(1, len(cells) + 1))
+  outputs = [x for cell in cells for x in cell['outputs']]
+  shown = {kind for x in outputs for kind in x.get('data', ())}
+  assert shown & {'image/png', 'image/jpeg'}
+  for x in outputs:
+    assert x['output_type'] in ('stream', 'display_data', 'execute_result')
+    assert x.get('name') != 'stderr'
+  # Of whoever ran it nothing is told.
+  assert not re.search(r'(?<![\w.])/(home|root|tmp|work|Users)/', text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda x: x.stem)
+def test_a_notebook_runs_and_shows_what_is_stored(path, tmp_path):
+  pytest.importorskip('nbclient')
+  pytest.importorskip('ipykernel')
+  import run_notebook
+
+  ran = run_notebook.run(path, str(tmp_path))
+  kinds = [
+    [
+      [x.get('name') or sorted(x['data']) for x in cell['outputs']]
+      for cell in code_cells(text)
+    ]
+    for text in (path.read_text(), json.dumps(ran))
+  ]
+  assert kinds[0] == kinds[1]
+
+
 def test_the_site_is_built_and_its_links_lead_on(tmp_path):
   """By mkdocs, for which a link that leads nowhere is an error."""
   pytest.importorskip('mkdocs')
@@ -62,6 +102,12 @@ def test_the_site_is_built_and_its_links_lead_on(tmp_path):
   assert built.returncode == 0, built.stderr[-3000:]
   pages = {x.relative_to(tmp_path).as_posix() for x in tmp_path.rglob('*.html')}
   assert {'index.html', 'howto/service.html', 'readme.html'} <= pages
+  for path in NOTEBOOKS:
+    page = (tmp_path / 'notebooks' / f'{path.stem}.html').read_text()
+    pictures = re.findall(rf'src="({path.stem}_\d+\.\w+)"', page)
+    assert pictures
+    for name in [path.name, *pictures]:
+      assert (tmp_path / 'notebooks' / name).stat().st_size
   reference = (tmp_path / 'reference' / 'package.html').read_text()
   assert 'log_prob' in reference
   # Nothing is fetched from elsewhere.

@@ -29,7 +29,6 @@ def router(service: Service) -> APIRouter:
   @routes.post(
     '/captions',
     response_model=schemas.CaptionsOut,
-    response_model_exclude_none=True,
     openapi_extra=reading.described(schemas.CaptionsIn),
   )
   async def captions(request: Request) -> Any:
@@ -42,7 +41,7 @@ def router(service: Service) -> APIRouter:
       images = await service.images(files, asked.photos, asked.features)
       return await _captions(service, images, asked)
 
-    return await reading.while_connected(request, work())
+    return await reading.while_connected(request, work(), leave_out_none=True)
 
   @routes.post(
     '/rankings',

@@ -13,6 +13,10 @@ import threading
 import time
 from typing import Any
 
+# Who was just answered often asks again at once, and so do the others of that
+# step. So long the next one waits for as many: a share of a step, and seconds.
+_WAITS, _WAITS_AT_MOST = 0.1, 0.02
+
 
 class FullError(Exception):
   """The queue is full; ``seconds`` tells when to come again."""
@@ -81,6 +85,7 @@ class Batcher:
     self._changed = threading.Condition()
     self._closed = False
     self._seconds = 0.1  # Of a batch, lately.
+    self._before = 1  # Jobs of the last one.
     self._thread = threading.Thread(
       target=self._work, name=f'batches of {name}', daemon=True
     )
@@ -94,7 +99,7 @@ class Batcher:
     """Have jobs done, all or none taken in; return their results.
 
     Raises:
-      FullError: there is no room for them.
+      FullError: there is no room for them, or no time.
       ClosedError: the service ends.
       TimeoutError: they took too long; what had not begun is dropped.
     """
@@ -103,9 +108,11 @@ class Batcher:
     with self._changed:
       if self._closed:
         raise ClosedError
-      if len(self._queue) + len(waiting) > self._room:
-        batches = len(self._queue) / self._most + 1
-        raise FullError(max(1, round(batches * self._seconds)))
+      seconds = (len(self._queue) / self._most + 1) * self._seconds
+      # What would be too late when its turn comes is better told now.
+      late = self._queue and seconds > timeout
+      if late or len(self._queue) + len(waiting) > self._room:
+        raise FullError(max(1, round(seconds)))
       self._queue += waiting
       self._changed.notify()
     try:
@@ -127,11 +134,16 @@ class Batcher:
     """Wait for jobs, and take those that are still wanted."""
     with self._changed:
       self._changed.wait_for(lambda: self._queue or self._closed)
+      self._changed.wait_for(
+        lambda: len(self._queue) >= self._before or self._closed,
+        min(_WAITS * self._seconds, _WAITS_AT_MOST),
+      )
       taken: list[_Waiting] = []
       while self._queue and len(taken) < self._most:
         x = self._queue.popleft()
         if not x.future.done():
           taken.append(x)
+      self._before = max(1, len(taken))
       return taken
 
   def _work(self) -> None:

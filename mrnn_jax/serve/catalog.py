@@ -37,7 +37,7 @@ CREATE INDEX photos_by_hash ON photos (sha256);
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Known:
   """What the catalogue says of a file.
 

@@ -135,6 +135,10 @@ class Engine:
       features += list(result[: len(part)])
     return features
 
+  def vectors(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return what the model's image part gives [J] of features [D]."""
+    return list(self.readouts.image_vectors(np.stack(features)))
+
   def write(self, jobs: Sequence[Job]) -> list[list[Caption]]:
     """Write captions, see ``Writer.write``."""
     return self.writer.write(jobs)

@@ -1,6 +1,7 @@
 """What lies in a folder of photos, and how it differs from what is known."""
 
 from collections.abc import Iterable, Mapping
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -10,7 +11,7 @@ from mrnn_jax.runtime import messages
 from mrnn_jax.serve.catalog import Known
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class File:
   """A file that may be a photo.
 
@@ -64,29 +65,34 @@ class PhotoFolder:
     Hidden ones are passed over, links that lead outside, and what has a name
     that is no text.
     """
-    found = []
-    for folder, folders, names in os.walk(self._root):
-      folders[:] = [
-        x
-        for x in folders
-        if not x.startswith('.') and os.path.join(folder, x) != self._left_out
-      ]
-      for base in names:
-        path = os.path.join(folder, base)
-        name = os.path.relpath(path, self._root).replace(os.sep, '/')
-        if (
-          base.startswith('.')
-          or not base.lower().endswith(SUFFIXES)
-          or not messages.is_name(name)
-          or not self._is_inside(path)
-        ):
-          continue
-        try:
-          status = os.stat(path)
-        except OSError:  # Gone meanwhile.
-          continue
-        found.append(File(name, status.st_size, status.st_mtime_ns))
+    found, folders = [], [('', self._root)]
+    while folders:
+      before, path = folders.pop()
+      with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+          name = before + entry.name
+          if entry.name.startswith('.') or entry.path == self._left_out:
+            continue
+          if entry.is_dir(follow_symlinks=False):
+            folders.append((f'{name}/', entry.path))
+          elif file := self._file(entry, name):
+            found.append(file)
     return sorted(found, key=lambda file: file.name)
+
+  def _file(self, entry: os.DirEntry, name: str) -> File | None:
+    """Return a file that may be a photo; None where it cannot be one."""
+    if not name.lower().endswith(SUFFIXES) or not messages.is_name(name):
+      return None
+    try:
+      # Where a path leads takes long to find out: only a link leads elsewhere.
+      if entry.is_symlink() and not self._is_inside(entry.path):
+        return None
+      if not entry.is_file():  # A pipe would be waited for.
+        return None
+      status = entry.stat()
+    except OSError:  # Gone meanwhile.
+      return None
+    return File(name, status.st_size, status.st_mtime_ns)
 
   def changes(self, known: Iterable[Known]) -> Changes:
     """Return how the folder differs from what is known."""

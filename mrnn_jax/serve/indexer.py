@@ -125,10 +125,11 @@ class Indexer(threading.Thread):
     if self.state.phase != 'ready':
       self._tell(phase='looking')
     changes = self._folder.changes(self._known.values())
+    gone = frozenset(changes.gone)
     self.pool.remove(changes.gone)
     new = {file.name: file for file in changes.new}
     for x in self._known.values():  # Whose captions another model wrote.
-      same = x.name not in new and x.name not in changes.gone
+      same = x.name not in new and x.name not in gone
       if same and not x.reason and x.caption is None:
         new[x.name] = File(x.name, x.size, x.mtime_ns)
     self._tell(total=changes.total, todo=len(new))

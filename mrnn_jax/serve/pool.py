@@ -16,7 +16,7 @@ import numpy as np
 _CACHE_BYTES = 1 << 28
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
   """What is known of an indexed photo beside its vector.
 
@@ -71,6 +71,8 @@ class Pool:
     self._alive = np.zeros(64, bool)
     self._entries: list[Entry] = []
     self._places: dict[str, int] = {}
+    # The names in their order, for as long as they stay the same.
+    self._sorted: list[str] | None = None
     self.bounds = BoundCache()
 
   def __len__(self) -> int:
@@ -88,6 +90,7 @@ class Pool:
       self._vectors[first : first + count] = vectors
       self._alive[first : first + count] = True
       self._entries += entries
+      self._sorted = None
       for place, entry in enumerate(entries, first):
         self._kill(entry.name)
         self._places[entry.name] = place
@@ -101,6 +104,7 @@ class Pool:
   def _kill(self, name: str) -> None:
     place = self._places.pop(name, None)
     if place is not None:
+      self._sorted = None
       self._alive[place] = False
 
   def view(self) -> View:
@@ -124,7 +128,9 @@ class Pool:
   def listed(self, first: int, count: int) -> list[Entry]:
     """Return some of the photos in the order of their names."""
     with self._lock:
-      names = sorted(self._places)[first : first + count]
+      if self._sorted is None:
+        self._sorted = sorted(self._places)
+      names = self._sorted[first : first + count]
       return [self._entries[self._places[name]] for name in names]
 
   def renewed(self) -> 'Pool':

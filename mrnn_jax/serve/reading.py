@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
+import pydantic_core
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from mrnn_jax.runtime.errors import printable
 from mrnn_jax.serve import schemas
 from mrnn_jax.serve.problems import ProblemError
 from mrnn_jax.serve.settings import Settings
 
-T = TypeVar('T')
 In = TypeVar('In', bound=BaseModel)
 
 _FIELD_BYTES = 1 << 20
@@ -36,7 +36,7 @@ async def read(
   if content == 'application/json':
     try:
       body = await request.body()
-      return [], kind.model_validate(json.loads(body, parse_constant=_none))
+      return [], kind.model_validate(_json(body))
     except (ValueError, RecursionError) as error:
       if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         raise ProblemError(422, 'the body is no JSON.') from error
@@ -66,8 +66,10 @@ async def read(
     raise
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:
-  """Do work as long as somebody waits for it."""
+async def while_connected(
+  request: Request, work: Awaitable[BaseModel], leave_out_none: bool = False
+) -> Response:
+  """Do work as long as somebody waits for it, and answer with what it gives."""
 
   async def left() -> None:
     while (await request.receive())['type'] != 'http.disconnect':
@@ -78,7 +80,8 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T | Response:
     await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
       return Response(status_code=499)  # Nobody reads it.
-    return task.result()
+    # Here: the framework would look through all of it once more.
+    return JSONResponse(task.result().model_dump(exclude_none=leave_out_none))
   finally:
     for x in (task, watch):
       x.cancel()
@@ -130,6 +133,15 @@ def _of_form(
     else:
       values[key] = value
   return files, kind.model_validate(values)
+
+
+def _json(body: bytes) -> Any:
+  try:
+    # A feature is a thousand numbers, and many come: the standard library takes
+    # most of the time that such a request does apart from the model.
+    return pydantic_core.from_json(body, allow_inf_nan=False)
+  except ValueError:
+    return json.loads(body, parse_constant=_none)  # It says what is wrong.
 
 
 def _none(name: str) -> None:

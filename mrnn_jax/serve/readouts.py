@@ -26,7 +26,7 @@ _NARROW_TILES = (128, 1024)
 _EDGES = 32
 # Words of the subsets by which log P is bounded.
 SUBSET = 128
-_IMAGES = (1, 256)
+_IMAGES = (1, 32, 256)
 _SENTENCES, _LENGTH = 8, 16
 
 

@@ -20,14 +20,14 @@ from mrnn_jax.serve.engine import Engine
 from mrnn_jax.serve.folder import PhotoFolder
 from mrnn_jax.serve.indexer import Indexer
 from mrnn_jax.serve.metrics import Metrics
-from mrnn_jax.serve.pool import Entry
+from mrnn_jax.serve.pool import Entry, View
 from mrnn_jax.serve.problems import ProblemError
 from mrnn_jax.serve.search import Found
 from mrnn_jax.serve.settings import Settings
 from mrnn_jax.serve.writer import ROWS, Caption, Job
 
-# Photos of a step of the encoder, and searches of a step.
-_ENCODED, _SEARCHED = 16, 8
+# Photos of a step of the encoder, of the model's image part, and searches.
+_ENCODED, _PLACED, _SEARCHED = 16, 32, 8
 # Photos whose decoding may take memory at a time.
 _DECODING = 4
 
@@ -80,6 +80,14 @@ class Service:
       busy,
       count,
     )
+    self._placing = Batcher(
+      'place',
+      lambda jobs: engine.vectors(jobs),
+      _PLACED,
+      max(waiting, settings.max_photos),
+      busy,
+      count,
+    )
     self._writing = Batcher(
       'write',
       lambda jobs: engine.write(jobs),
@@ -96,7 +104,12 @@ class Service:
       busy,
       count,
     )
-    self._batchers = (self._encoding, self._writing, self._searching)
+    self._batchers = (
+      self._encoding,
+      self._placing,
+      self._writing,
+      self._searching,
+    )
     self._decoders = concurrent.futures.ThreadPoolExecutor(
       min(_DECODING, os.cpu_count() or 1), 'decode'
     )
@@ -161,9 +174,8 @@ class Service:
     encoded = await self._do(self._encoding, squares)
     sent = [(name, x) for (name, _), x in zip(files, encoded, strict=True)]
     everything = [*sent, *found, *given]
-    vectors = await asyncio.to_thread(
-      self.engine.readouts.image_vectors,
-      np.stack([feature for _, feature in everything]),
+    vectors = await self._do(
+      self._placing, [feature for _, feature in everything]
     )
     return [
       Image(name, feature, vector)
@@ -206,18 +218,25 @@ class Service:
   ) -> list[tuple[Entry, float]]:
     """Return the indexed photos nearest to one, and their distances."""
     view = self.indexer.pool.view()
-    places = np.flatnonzero(view.alive)
-    entries = [view.entries[i] for i in places.tolist()]
-    rows = np.asarray([x.row for x in entries], np.int64)
-    features = self.catalog.features()
-    best, distances = await self._in_thread(
-      # One that is indexed finds itself.
-      lambda: self.engine.nearest(features, rows, image.feature, limit + 1)
+    # One that is indexed finds itself.
+    found = await self._in_thread(
+      lambda: self.nearest(view, image.feature, limit + 1)
     )
-    found = [
+    return [x for x in found if x[0].name != image.name][:limit]
+
+  def nearest(
+    self, view: View, feature: np.ndarray, limit: int
+  ) -> list[tuple[Entry, float]]:
+    """Return the photos of a view nearest to a feature [D], and how far."""
+    places = np.flatnonzero(view.alive).tolist()
+    entries = [view.entries[i] for i in places]
+    rows = np.asarray([x.row for x in entries], np.int64)
+    best, distances = self.engine.nearest(
+      self.catalog.features(), rows, feature, limit
+    )
+    return [
       (entries[i], float(x)) for i, x in zip(best, distances, strict=True)
     ]
-    return [x for x in found if x[0].name != image.name][:limit]
 
   def entry(self, name: str) -> Entry:
     """Return an indexed photo.

@@ -176,7 +176,7 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
     raise OSError(28, 'No space left on device')
 
   checkpoints = Checkpoints(tmp_path)
-  checkpoints._open(create=True)
+  checkpoints._open()
   monkeypatch.setattr(checkpoints._manager, 'save', full)
   with pytest.raises(InputError, match='step 1 .*No space left') as error:
     checkpoints.save(tiny_run.checkpoint(1), 20.0)

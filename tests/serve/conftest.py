@@ -96,6 +96,15 @@ def make_service(engine, tmp_path, photos):
     service.close()
 
 
+@pytest.fixture
+def client(make_service):
+  from service_client import Client
+
+  service = make_service()
+  service.indexer._look()
+  return Client(service)
+
+
 def log_softmax(logits):
   logits = np.asarray(logits, np.float64)
   peak = logits.max(-1, keepdims=True)

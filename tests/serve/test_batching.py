@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from mrnn_jax.serve import batching
 from mrnn_jax.serve.batching import Batcher, Busy, ClosedError, FullError
 
 
@@ -51,6 +52,30 @@ def test_what_arrives_together_shares_a_step(work):
   assert work.batches == [['a'], ['b', 'c', 'd']]
 
 
+def test_a_step_waits_for_those_who_were_answered_together(work, monkeypatch):
+  monkeypatch.setattr(batching, '_WAITS', 1e9)
+  monkeypatch.setattr(batching, '_WAITS_AT_MOST', 60.0)
+
+  def ask(job):
+    return asyncio.create_task(work.batcher.submit([job], 50))
+
+  async def main():
+    first = ask('a')  # Alone before, so that nobody is waited for.
+    await work.until_begun()
+    others = [ask(x) for x in 'bcd']
+    await asyncio.sleep(0.01)
+    work.free()
+    await asyncio.gather(first, *others)
+    again = [ask('e')]
+    await asyncio.sleep(0.05)
+    assert len(work.batches) == 2
+    again += [ask('f'), ask('g')]
+    await asyncio.gather(*again)
+
+  asyncio.run(main())
+  assert work.batches == [['a'], ['b', 'c', 'd'], ['e', 'f', 'g']]
+
+
 def test_a_full_queue_refuses_all_or_none(work):
   async def main():
     first = asyncio.create_task(work.batcher.submit(['a'], 5))
@@ -66,6 +91,27 @@ def test_a_full_queue_refuses_all_or_none(work):
 
   asyncio.run(main())
   assert sum(work.batches, []) == list('abcd')
+
+
+def test_what_would_come_too_late_is_refused_at_once(work):
+  work.batcher._seconds = 4.0  # Of a step, lately.
+
+  async def main():
+    first = asyncio.create_task(work.batcher.submit(['a'], 5))
+    await work.until_begun()
+    # Nobody waits yet: it may well be done in time.
+    waiting = asyncio.create_task(work.batcher.submit(['b'], 5))
+    await asyncio.sleep(0.01)
+    with pytest.raises(FullError) as error:
+      await work.batcher.submit(['c'], 4.5)
+    assert error.value.seconds == 5  # A step, and the share of one before it.
+    last = asyncio.create_task(work.batcher.submit(['d'], 9))
+    await asyncio.sleep(0.01)
+    work.free()
+    await asyncio.gather(first, waiting, last)
+
+  asyncio.run(main())
+  assert sum(work.batches, []) == list('abd')
 
 
 @pytest.mark.parametrize('how', ['cancelled', 'late'])

@@ -11,6 +11,7 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve import catalog as catalog_lib
 from mrnn_jax.serve.catalog import Catalog, Known
 from mrnn_jax.serve.folder import PhotoFolder
+from mrnn_jax.serve.pool import Entry, Pool
 
 pytestmark = pytest.mark.usefixtures('quick_compiler')
 
@@ -153,14 +154,34 @@ def test_a_folder_and_nothing_outside(tmp_path):
     (folder / name).write_bytes(b'x')
   (folder / 'index' / 'thumbnails').mkdir(parents=True)
   (folder / 'index' / 'thumbnails' / 't.jpg').write_bytes(b'x')
+  os.mkfifo(folder / 'pipe.png')  # Whoever reads it waits for ever.
   (folder / 'link.png').symlink_to(outside / 'd.png')
   (folder / 'inner.png').symlink_to(folder / 'a.png')
   (folder / 'linked').symlink_to(outside)
+  (folder / 'linked.png').symlink_to(folder / 'b')
   photos = PhotoFolder(folder, folder / 'index')
   assert [x.name for x in photos.scan()] == ['a.png', 'b/c.JPG', 'inner.png']
   assert photos.path_of('../outside/d.png') is None
   assert photos.path_of('link.png') is None
   assert photos.path_of('a.png') == str(folder / 'a.png')
+
+
+def test_photos_are_listed_by_their_names_as_they_come_and_go():
+  def add(*names):
+    entries = [Entry(x, '', 0, '', 0.0, 1, 1) for x in names]
+    pool.add(entries, np.zeros((len(names), 2), np.float32))
+
+  def listed(first=0, count=9):
+    return [x.name for x in pool.listed(first, count)]
+
+  pool = Pool(2)
+  add('c', 'a')
+  assert listed() == ['a', 'c']
+  add('b', 'c')  # One of them anew.
+  assert listed() == ['a', 'b', 'c']
+  assert listed(1, 1) == ['b']
+  pool.remove(['a', 'never'])
+  assert listed() == ['b', 'c']
 
 
 def look(service):
