@@ -1,20 +1,22 @@
 """Prepared TFDS datasets, read split by split.
 
 A split is read once: its captions become word ids, which are small; features,
-which are not, are cached if they fit and read when needed if not.
+which are not, are kept in memory if they fit, and in a file if not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import re
+import sys
 from typing import Any
 
 from etils import epath
 import numpy as np
 
+from mrnn_jax.data.feature_spool import FeatureSpool
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
-from mrnn_jax.runtime import json_files, messages
+from mrnn_jax.runtime import files, json_files, messages
 from mrnn_jax.runtime.errors import InputError
 
 # What TFDS calls all of them, each being a configuration.
@@ -144,23 +146,45 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 class Features:
-  """The image features [N, D] of a split, cached or read when needed."""
+  """The image features [N, D] of a split, in memory or on disk.
+
+  Attributes:
+    size: D.
+    dtype: as they are stored.
+    cached_mb: MiB of memory that they take.
+  """
 
   def __init__(self, source: Sequence[Mapping[str, Any]], cache_mb: float):
-    """Take a source of records; cache features up to ``cache_mb`` MiB."""
+    """Take a source of records; ``cache_mb`` MiB of features go to memory.
+
+    Beyond that they are kept in a file (``FeatureSpool``); where there is no
+    place for it they are read from the records as they are needed.
+    """
     self._source = source
     first = np.asarray(source[0]['feature'])
     self.dtype, self.size = first.dtype, first.size
-    fits = len(source) * first.nbytes <= cache_mb * 2**20
-    self._cache = (
-      np.empty((len(source), self.size), self.dtype) if fits else None
-    )
+    shape = len(source), self.size
+    size_mb = len(source) * first.nbytes / 2**20
+    self._cache: np.ndarray | FeatureSpool | None = None
+    self.cached_mb = size_mb if size_mb <= cache_mb else 0.0
+    if size_mb <= cache_mb:
+      self._cache = np.empty(shape, self.dtype)
+      return
+    try:
+      self._cache = FeatureSpool(*shape, self.dtype)
+    except OSError as error:
+      print(
+        f'note: no place for {size_mb:,.0f} MB of features in '
+        f'{files.user_cache()} ({error.strerror}): they are read from the '
+        'dataset again and again, which is slow.',
+        file=sys.stderr,
+      )
 
   def __len__(self) -> int:
     return len(self._source)
 
   def keep(self, index: int, feature: np.ndarray) -> None:
-    """Put a feature that was read anyhow into the cache, if there is one."""
+    """Keep a feature that was read anyhow; all are, before any is asked for."""
     if self._cache is not None:
       self._cache[index] = feature
 
@@ -323,21 +347,21 @@ def feature_statistics(
 ) -> dict[str, np.ndarray]:
   """Return mean and standard deviation [D] of features [N, D], float32.
 
-  Reads blocks of images, twice: nothing needs them all at once.
+  Reads blocks of images, once: nothing needs them all at once.
   """
-
-  def average(fn):
-    total = np.zeros(features.size)
-    for start in range(0, len(features), block):
-      index = np.arange(start, min(start + block, len(features)))
-      total += fn(features[index].astype(np.float64)).sum(0)
-    return total / len(features)
-
-  mean = average(lambda x: x)
-  variance = average(lambda x: np.square(x - mean))
+  count, mean = 0, np.zeros(features.size)
+  squares = np.zeros(features.size)  # Of differences from the mean.
+  for start in range(0, len(features), block):
+    rows = features[start : start + block].astype(np.float64)
+    own_mean = rows.mean(0)
+    # Two means become one (Chan et al. 1979).
+    apart, share = own_mean - mean, len(rows) / (count + len(rows))
+    squares += np.square(rows - own_mean).sum(0)
+    squares += np.square(apart) * (count * share)
+    mean, count = mean + apart * share, count + len(rows)
   return {
     'mean': mean.astype(np.float32),
-    'std': np.sqrt(variance).astype(np.float32),
+    'std': np.sqrt(squares / count).astype(np.float32),
   }
 
 

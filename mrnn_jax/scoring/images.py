@@ -75,6 +75,7 @@ class ImageLookup:
     names, splits, firsts = image_names.Names(), [], [0]
     for name in dataset.builder.info.splits:
       split = datasets.load_split(dataset, name, model.vocabulary, cache_mb)
+      cache_mb -= split.features.cached_mb  # All together keep to it.
       splits.append(split.features)
       firsts.append(firsts[-1] + len(split.image_ids))
       for image_id in split.image_ids:
