@@ -87,12 +87,12 @@ class RankingFields:
     low=1,
   )
   rank_tile_rows: int = flag(
-    500,
+    0,
     'Rows of logits a tile holds: small enough for the cache on a CPU, in '
-    'the ten thousands on an accelerator.',
+    'the ten thousands on an accelerator. 0: 500 or 16384, by device.',
     RANKING,
     when=(_RANKS,),
-    low=1,
+    low=0,
   )
   rank_dtype: str = flag(
     'auto',

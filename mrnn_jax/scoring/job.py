@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from etils import epath
 
 from mrnn_jax.config import Config
+from mrnn_jax.ranking.ranker import tile_rows_on
 from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.runtime.progress import Progress, say
@@ -175,7 +176,9 @@ class _Job:
     options = {
       'fields': self._fields,
       'score_block': config.score_block,
-      'rank_tile_rows': config.rank_tile_rows,
+      'rank_tile_rows': tile_rows_on(
+        config.rank_tile_rows, self._model.devices
+      ),
       'dtype': self._dtype,
     }
     if self._drawn is not None:
