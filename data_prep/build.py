@@ -21,7 +21,7 @@ from data_prep.writing.content import (
   fingerprint,
 )
 from mrnn_jax.data import feature_files as features_lib
-from mrnn_jax.runtime import cli, errors
+from mrnn_jax.runtime import beam_engine, cli, errors
 
 USAGE = """
 python -m data_prep.build --dataset=flickr8k --raw_dir=DIR --features=FILE
@@ -143,7 +143,7 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   text(
     'beam_runner',
     'Let Apache Beam write the dataset, with the same bytes:'
-    f' {", ".join(beam_jobs.RUNNERS)}. Its workers must reach features and'
+    f' {", ".join(beam_engine.RUNNERS)}. Its workers must reach features and'
     ' --data_dir under the same paths.',
   )
   text(
@@ -282,7 +282,7 @@ def _engine(config: BuildConfig, images: Images) -> beam_jobs.Engine | None:
   """Return who writes the shards; None: this process."""
   if not config.beam_runner:
     return None
-  options = beam_jobs.check(config.beam_runner, config.beam_options)
+  options = beam_engine.check(config.beam_runner, config.beam_options)
   stored = images.photos and dataclasses.astuple(images.photos.stored)
   return beam_jobs.Engine(
     config.beam_runner,

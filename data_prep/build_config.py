@@ -4,9 +4,8 @@ import dataclasses
 import re
 
 from data_prep.readers import DATASETS, READERS
-from data_prep.writing import beam_jobs
 from mrnn_jax.data import datasets
-from mrnn_jax.runtime import errors
+from mrnn_jax.runtime import beam_engine, errors
 
 # What describes a dataset from outside; scenes needs none of it.
 FILE_FLAGS = (
@@ -81,7 +80,7 @@ class BuildConfig:
           f'--{split}_share={share:g} is no share of the images: give a number'
           ' like 0.1.'
         )
-    beam_jobs.check(self.beam_runner, self.beam_options)
+    beam_engine.check(self.beam_runner, self.beam_options)
     if self.dataset == 'scenes':
       flags_of_files = [*FILE_FLAGS, *SPLIT_FLAGS[:-1], 'beam_runner']
       given = [name for name in flags_of_files if getattr(self, name)]

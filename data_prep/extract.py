@@ -10,12 +10,12 @@ import time
 
 from absl import flags
 
-from data_prep.writing import beam_jobs, feature_jobs, feature_parts
+from data_prep.writing import feature_jobs, feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import feature_files, image_names
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos, views
-from mrnn_jax.runtime import cli, messages
+from mrnn_jax.runtime import beam_engine, cli, messages
 from mrnn_jax.runtime.errors import InputError, printable
 
 USAGE = """
@@ -75,7 +75,7 @@ class ExtractConfig:
       raise InputError(
         '--readers is for this machine alone: leave it out with --beam_runner.'
       )
-    beam_jobs.check(self.beam_runner, self.beam_options)
+    beam_engine.check(self.beam_runner, self.beam_options)
     if self.views > 1 and self.output.endswith('.npy'):
       raise InputError(
         f'--views={self.views} are written to an .npz: name such an --output.'
@@ -154,7 +154,7 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'beam_runner',
     None,
     'Let Apache Beam encode, with the same bytes on machines of one kind:'
-    f' {", ".join(beam_jobs.RUNNERS)}. Its workers must reach photos, weights'
+    f' {", ".join(beam_engine.RUNNERS)}. Its workers must reach photos, weights'
     ' and output under the same paths.',
   )
   text(
@@ -203,7 +203,7 @@ def extract(config: ExtractConfig):
     how = feature_jobs.How(
       config.encoder, config.weights, config.resize, batch_size, config.views
     )
-    options = beam_jobs.check(config.beam_runner, config.beam_options)
+    options = beam_engine.check(config.beam_runner, config.beam_options)
     feature_jobs.make(parts, found, how, config.beam_runner, options)
   else:
     batches = encode.encode_batches(

@@ -326,6 +326,12 @@ def score(config: Config) -> None:
     if parallel.is_first():
       merge.merge(config.output)
     return
+  if config.beam_runner:
+    from mrnn_jax.scoring import beam_scoring
+
+    if parallel.is_first():
+      beam_scoring.score(config)
+    return
   model = _load(config)
   model.check_writes()
   scoring_job.score(model, config)

@@ -326,7 +326,7 @@ class TrainedModel(FromPython):
       )
 
   def ranker(
-    self, image_block: int = 100, tile_rows: int = 500, dtype: str = 'auto'
+    self, image_block: int = 100, tile_rows: int = 0, dtype: str = 'auto'
   ) -> Ranker | EmbeddingRanker:
     """Return what ranks with this model, see ``Ranker``.
 

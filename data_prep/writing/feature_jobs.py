@@ -15,10 +15,10 @@ import uuid
 
 import numpy as np
 
-from data_prep.writing import beam_jobs, feature_parts
+from data_prep.writing import feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.encoders import encode, photos
-from mrnn_jax.runtime import progress
+from mrnn_jax.runtime import beam_engine, progress
 
 # Seconds between two looks at how many parts there are.
 _LOOK_SECONDS = 2.0
@@ -55,20 +55,20 @@ def make(
     parts: of the photos.
     found: all photos.
     how: to make them.
-    runner: see ``beam_jobs.run``.
-    options: see ``beam_jobs.run``.
+    runner: see ``beam_engine.run``.
+    options: see ``beam_engine.run``.
 
   Raises:
     InputError: the engine fails; parts that are made stay.
   """
   missing, folder = parts.missing, parts.folder.absolute()
   if how.weights:
-    how = dataclasses.replace(how, weights=beam_jobs.absolute(how.weights))
+    how = dataclasses.replace(how, weights=beam_engine.absolute(how.weights))
   jobs = []
   for first in missing:
     job = folder / f'{first:08}.json'
     there = [
-      [x.id, beam_jobs.absolute(x.path)]
+      [x.id, beam_engine.absolute(x.path)]
       for x in found[first : first + parts.part_size]
     ]
     job.write_text(json.dumps([there, dataclasses.asdict(how)]))
@@ -79,7 +79,7 @@ def make(
   )
   teller.start()
   try:
-    beam_jobs.run(
+    beam_engine.run(
       runner,
       options,
       jobs,

@@ -110,6 +110,11 @@ def check(config: Any) -> None:
     raise InputError(
       f'--rerank={config.rerank} goes with --length_protocol=end_sign only.'
     )
+  if config.beam_runner and config.shard:
+    raise InputError(
+      f'--shard={config.shard} is for jobs of your own: with --beam_runner say '
+      'how many parts there are, by --beam_shards.'
+    )
   if config.min_words > config.max_words:
     raise InputError(
       f'--min_words={config.min_words} is above --max_words={config.max_words}.'

@@ -5,6 +5,7 @@ import dataclasses
 from mrnn_jax import models
 from mrnn_jax.config.fields import FEATURES, PHOTOS, When, flag
 from mrnn_jax.config.task_facts import EVALUATION, RANKING
+from mrnn_jax.runtime import beam_engine
 
 # Only P(w) needs what scoring does not do anyhow.
 _NORMALIZED = When(
@@ -36,6 +37,7 @@ _SCORES = When(
   'with --merge, which only puts together what is scored',
   'leave out --merge',
 )
+_BEAM = When(lambda c: c.beam_runner, 'without --beam_runner', 'name a runner')
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,
   'with --task=caption without --photos or --features',
@@ -85,12 +87,12 @@ class RankingFields:
     low=1,
   )
   rank_tile_rows: int = flag(
-    500,
+    0,
     'Rows of logits a tile holds: small enough for the cache on a CPU, in '
-    'the ten thousands on an accelerator.',
+    'the ten thousands on an accelerator. 0: 500 or 16384, by device.',
     RANKING,
     when=(_RANKS,),
-    low=1,
+    low=0,
   )
   rank_dtype: str = flag(
     'auto',
@@ -196,6 +198,31 @@ class ScoringFields:
     'or the part of this process of a multi-process job.',
     ('score',),
     when=(_SCORES,),
+  )
+  beam_runner: str = flag(
+    '',
+    'Let Apache Beam score, shard by shard as --shard=i/n would, with the same '
+    f'records: {", ".join(beam_engine.RUNNERS)}. Its workers must reach model, '
+    'features, input and output under the same paths.',
+    ('score',),
+    when=(_SCORES,),
+    choices=('', *beam_engine.RUNNERS),
+  )
+  beam_options: str = flag(
+    '',
+    'name=value for Beam, with commas between several: '
+    'direct_num_workers=8,direct_running_mode=multi_processing.',
+    ('score',),
+    when=(_SCORES, _BEAM),
+  )
+  beam_shards: int = flag(
+    16,
+    "Parts of the input that Beam's workers take one after another: a few for "
+    'each worker.',
+    ('score',),
+    when=(_SCORES, _BEAM),
+    low=1,
+    high=99999,
   )
   max_bad_records: int = flag(
     0,

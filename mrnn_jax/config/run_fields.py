@@ -133,8 +133,8 @@ class MachineFields:
   )
   feature_cache_mb: int = flag(
     2048,
-    "Keep a split's features in memory up to this size; above it they are "
-    'read as they are needed.',
+    "Keep a split's features in memory up to this size; above it they go to a "
+    "file in the user's cache folder while the command runs.",
     all_but('rank', 'export'),
     when=(DATASET,),
     low=0,

@@ -1,10 +1,10 @@
 """Prepared TFDS datasets, read split by split.
 
 A split is read once: its captions become word ids, which are small; features,
-which are not, are cached if they fit and read when needed if not.
+which are not, are kept in memory if they fit, and in a file if not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import re
@@ -361,7 +361,7 @@ def feature_statistics(
 ) -> dict[str, np.ndarray]:
   """Return mean and standard deviation [D] of features, float32.
 
-  Reads blocks of images, twice: nothing needs them all at once.
+  Reads blocks of images, once: nothing needs them all at once.
 
   Args:
     features: of N images.
@@ -371,23 +371,25 @@ def feature_statistics(
   """
   block = max(1, block // num_views)
 
-  def rows(index: np.ndarray) -> np.ndarray:
+  def rows_of(index: np.ndarray) -> np.ndarray:
     if num_views == 1:
       return features[index]
     return features.views(index)[:, :num_views].reshape(-1, features.size)
 
-  def average(fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    total = np.zeros(features.size)
-    for start in range(0, len(features), block):
-      index = np.arange(start, min(start + block, len(features)))
-      total += fn(rows(index).astype(np.float64)).sum(0)
-    return total / (len(features) * num_views)
-
-  mean = average(lambda x: x)
-  variance = average(lambda x: np.square(x - mean))
+  count, mean = 0, np.zeros(features.size)
+  squares = np.zeros(features.size)  # Of differences from the mean.
+  for start in range(0, len(features), block):
+    index = np.arange(start, min(start + block, len(features)))
+    rows = rows_of(index).astype(np.float64)
+    own_mean = rows.mean(0)
+    # Two means become one (Chan et al. 1979).
+    apart, share = own_mean - mean, len(rows) / (count + len(rows))
+    squares += np.square(rows - own_mean).sum(0)
+    squares += np.square(apart) * (count * share)
+    mean, count = mean + apart * share, count + len(rows)
   return {
     'mean': mean.astype(np.float32),
-    'std': np.sqrt(variance).astype(np.float32),
+    'std': np.sqrt(squares / count).astype(np.float32),
   }
 
 

@@ -1,13 +1,17 @@
-"""The features of a split's images: cached if they fit, else read when needed.
+"""The features of a split's images: in memory if they fit, else in a file.
 
 An image may have several vectors, its views: the first is the whole image.
 Letters: N images, K views, D numbers of a vector.
 """
 
 from collections.abc import Mapping, Sequence
+import sys
 from typing import Any
 
 import numpy as np
+
+from mrnn_jax.data.feature_spool import FeatureSpool
+from mrnn_jax.runtime import files
 
 # What the feature of an image with several views is: the first of them, or
 # their mean.
@@ -20,6 +24,7 @@ class Features:
   Attributes:
     dtype: of the features.
     size: D.
+    cached_mb: MiB of memory that they take.
     view_flips: [K] which views are mirrored.
   """
 
@@ -35,7 +40,9 @@ class Features:
     Args:
       source: records with 'feature' [D] and, where images have several views,
         'views' [K - 1, D].
-      cache_mb: MiB up to which they are kept in memory.
+      cache_mb: MiB up to which they are kept in memory; beyond that they are
+        in a file (``FeatureSpool``), and where there is no place for it they
+        are read from the records as they are needed.
       view_flips: [K] which views are mirrored.
       views: what an image's feature is, one of ``VIEWS``.
     """
@@ -46,9 +53,22 @@ class Features:
     self.size = first.size
     # A mean is rounded once, to what models compute in.
     self.dtype = np.dtype(np.float32) if self._average else first.dtype
-    shape = (len(source), self.num_views, self.size)
-    fits = np.prod(shape) * first.itemsize <= cache_mb * 2**20
-    self._cache = np.empty(shape, first.dtype) if fits else None
+    shape = len(source), self.num_views * self.size
+    size_mb = np.prod(shape, dtype=float) * first.itemsize / 2**20
+    self._cache: np.ndarray | FeatureSpool | None = None
+    self.cached_mb = size_mb if size_mb <= cache_mb else 0.0
+    if size_mb <= cache_mb:
+      self._cache = np.empty(shape, first.dtype)
+      return
+    try:
+      self._cache = FeatureSpool(*shape, first.dtype)
+    except OSError as error:
+      print(
+        f'note: no place for {size_mb:,.0f} MB of features in '
+        f'{files.user_cache()} ({error.strerror}): they are read from the '
+        'dataset again and again, which is slow.',
+        file=sys.stderr,
+      )
 
   def __len__(self) -> int:
     return len(self._source)
@@ -59,9 +79,9 @@ class Features:
     return len(self.view_flips)
 
   def keep(self, index: int, record: Mapping[str, Any]) -> None:
-    """Put what was read anyhow into the cache, if there is one."""
+    """Keep what was read anyhow; all is, before any is asked for."""
     if self._cache is not None:
-      self._cache[index] = self._views(record)
+      self._cache[index] = self._of_record(record).reshape(-1)
 
   def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
     """Return the features of some images: [...] --> [..., D]."""
@@ -69,27 +89,28 @@ class Features:
       indices = np.arange(len(self))[indices]
     if self._average:
       return self.views(indices).mean(-2, dtype=np.float32)
+    if isinstance(self._cache, np.ndarray):
+      return self._cache[:, : self.size][indices]
     if self._cache is not None:
-      return self._cache[indices, 0]
+      return self._cache[indices][..., : self.size]
     flat = [self._source[int(i)]['feature'] for i in np.ravel(indices)]
     return self._shaped(flat, indices, self.size)
 
   def views(self, indices: np.ndarray) -> np.ndarray:
     """Return all views of some images: [...] --> [..., K, D]."""
     if self._cache is not None:
-      return self._cache[indices]
-    flat = [self._views(self._source[int(i)]) for i in np.ravel(indices)]
+      rows = self._cache[indices]
+      return rows.reshape(*rows.shape[:-1], self.num_views, self.size)
+    flat = [self._of_record(self._source[int(i)]) for i in np.ravel(indices)]
     return self._shaped(flat, indices, self.num_views, self.size)
 
   def drawn(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
     """Return one view each of some images: [...], [...] --> [..., D]."""
-    if self._cache is not None:
-      return self._cache[indices, views]
-    flat = [
-      self._views(self._source[int(i)])[view]
-      for i, view in zip(np.ravel(indices), np.ravel(views), strict=True)
-    ]
-    return self._shaped(flat, indices, self.size)
+    if isinstance(self._cache, np.ndarray):
+      whole = self._cache.reshape(len(self), self.num_views, self.size)
+      return whole[indices, views]
+    rows = self.views(indices)
+    return np.take_along_axis(rows, views[..., None, None], -2)[..., 0, :]
 
   def all(self) -> np.ndarray:
     """Return all features [N, D]; for splits that fit in memory."""
@@ -101,7 +122,7 @@ class Features:
   ) -> np.ndarray:
     return np.stack(rows).reshape(*np.shape(indices), *shape)
 
-  def _views(self, record: Mapping[str, Any]) -> np.ndarray:
+  def _of_record(self, record: Mapping[str, Any]) -> np.ndarray:
     """Return the views [K, D] of a record."""
     feature = np.asarray(record['feature'])[None]
     if self.num_views == 1:

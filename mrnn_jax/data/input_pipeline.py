@@ -24,6 +24,9 @@ DrawViews = Callable[[np.ndarray], np.ndarray]
 _SIDES = {'left', 'right'}
 # Beside the seed, of what is drawn for views: the order of captions has none.
 _VIEWS = 0x71E3
+# Batches that a thread fills one after another: handing on one costs Grain as
+# much as filling it.
+_TOGETHER = 4
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int) -> list[int]:
@@ -141,28 +144,33 @@ def fill_batch(
   """
   G = rows.shape[1]
   captions = np.full((num_rows, G), -1)
-  captions[: len(rows)] = rows
+  # Captions first: the g-th ##START## of a row has the g-th feature.
+  order = np.argsort(rows < 0, axis=1, kind='stable')
+  captions[: len(rows)] = np.take_along_axis(rows, order, axis=1)
+  there = captions >= 0
+  present, row = captions[there], np.nonzero(there)[0]
+  offsets = split.offsets[present]
+  words = split.offsets[present + 1] - offsets - 1
+  begins = np.cumsum(words) - words  # Of each caption, one after another.
+  first = np.diff(row, prepend=-1) != 0  # Of its row.
+  place = row * length + begins - begins[first][np.cumsum(first) - 1]
+  step = np.arange(words.sum())
+  place = np.repeat(place - begins, words) + step
+  source = np.repeat(offsets - begins, words) + step
   tokens = np.full((num_rows, length), PAD, np.int32)
   targets = np.full((num_rows, length), PAD, np.int32)
-  features = np.zeros((num_rows, G, split.features.size), split.features.dtype)
-  for b, row in enumerate(rows):
-    t = 0
-    # Captions first: the g-th ##START## of a row has the g-th feature.
-    present = row[row >= 0]
-    captions[b] = -1
-    captions[b, : len(present)] = present
-    for caption in present:
-      ids = split.caption_tokens(caption)
-      tokens[b, t : t + len(ids) - 1] = ids[:-1]
-      targets[b, t : t + len(ids) - 1] = ids[1:]
-      t += len(ids) - 1
-  there = captions >= 0
-  images = split.owner[captions[there]]
+  tokens.reshape(-1)[place] = split.tokens[source]
+  targets.reshape(-1)[place] = split.tokens[source + 1]
+  images = split.owner[present]
   if draw_views is None:
-    features[there] = split.features[images]
+    found = split.features[images]
   else:
-    views = draw_views(captions)[there]
-    features[there] = split.features.drawn(images, views)
+    found = split.features.drawn(images, draw_views(captions)[there])
+  if there.all():
+    features = found.reshape(num_rows, G, -1)
+  else:
+    features = np.zeros((num_rows, G, found.shape[1]), found.dtype)
+    features[there] = found
   return {
     'tokens': tokens,
     'targets': targets,
@@ -282,14 +290,17 @@ class TrainingBatches:
     self, start: int, stop: int, num_threads: int = 2
   ) -> Iterator[Batch]:
     """Yield the batches of steps ``start`` to ``stop``, filled ahead."""
-    dataset = grain.MapDataset.range(start, stop).map(self.batch)
-    return iter(
-      dataset.to_iter_dataset(
-        grain.ReadOptions(
-          num_threads=num_threads, prefetch_buffer_size=4 * num_threads
-        )
-      )
+
+    def several(first: int) -> list[Batch]:
+      steps = range(first, min(first + _TOGETHER, stop))
+      return [self.batch(step) for step in steps]
+
+    dataset = grain.MapDataset.range(start, stop, _TOGETHER).map(several)
+    options = grain.ReadOptions(
+      num_threads=num_threads, prefetch_buffer_size=2 * num_threads
     )
+    for batches in dataset.to_iter_dataset(options):
+      yield from batches
 
 
 def evaluation_batches(

@@ -144,7 +144,12 @@ def check_tiling(path: epath.Path, tiling: str | None, wanted: str) -> None:
   if tiling in (None, wanted):
     return
   flags = dict(
-    zip(('--rank_image_block', '--rank_tile_rows'), tiling.split(' x '))  # noqa: B905  (an embedding has no tiles)
+    # An embedding has no tiles.
+    zip(
+      ('--rank_image_block', '--rank_tile_rows'),
+      tiling.split(' x '),
+      strict=False,
+    )
   )
   told = ' '.join(f'{name}={value}' for name, value in flags.items())
   raise InputError(

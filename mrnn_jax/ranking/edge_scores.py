@@ -16,10 +16,11 @@ from mrnn_jax.runtime import parallel
 if TYPE_CHECKING:
   from mrnn_jax.ranking.ranker import Ranker
 
-# Prefixes whose language path is run at a time, and tiles a device takes in one
-# call: both bound memory, neither changes a result but for rounding.
+# Prefixes whose language path is run at a time, and those whose tiles a device
+# takes in one call: both bound memory, neither changes a result but for
+# rounding.
 _PREFIX_BLOCK = 1024
-_TILES_PER_CALL = 64
+_PREFIXES_PER_CALL = 320
 # Edges that a tile has room for, per prefix.  Most prefixes have one; where a
 # tile runs out of them, rows of logits stay empty: 4% with 2, 1% with 4.
 _EDGES_PER_PREFIX = 4
@@ -37,7 +38,8 @@ class EdgeScores:
     """
     self._ranker = ranker
     self._num_devices = len(ranker.devices)
-    self._tiles_per_call = self._num_devices * _TILES_PER_CALL
+    tiles = max(1, _PREFIXES_PER_CALL // ranker.tile_prefixes)
+    self._tiles_per_call = self._num_devices * tiles
     self._tree, contexts = tree.joined(
       prefix_scores.prefix_contexts(
         tree, ranker.language_step, ranker.initial_carry, _PREFIX_BLOCK

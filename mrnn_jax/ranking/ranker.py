@@ -34,6 +34,8 @@ from mrnn_jax.runtime import parallel
 
 # Sentences of one tree: bounds memory, and changes no result but for rounding.
 _SENTENCE_BLOCK = 16384
+# Rows of logits a tile, by device.
+_CPU_TILE_ROWS, _TILE_ROWS = 500, 16384
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +63,18 @@ def operand_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
   return 'float32' if devices[0].platform == 'cpu' else 'bfloat16'
 
 
+def tile_rows_on(tile_rows: int, devices: Sequence[jax.Device]) -> int:
+  """Return how many rows of logits a tile has.
+
+  Args:
+    tile_rows: so many; 0: as suits the devices.  On CPUs logits shall stay in
+      the cache, accelerators want large products.
+    devices: where to compute.
+  """
+  on_cpu = devices[0].platform == 'cpu'
+  return tile_rows or (_CPU_TILE_ROWS if on_cpu else _TILE_ROWS)
+
+
 class Ranker:
   """Ranks with one model; compiled once, for any sentences and images.
 
@@ -78,7 +92,7 @@ class Ranker:
     variables: Variables,
     devices: list[jax.Device] | None = None,
     image_block: int = 100,
-    tile_rows: int = 500,
+    tile_rows: int = 0,
     dtype: str = 'auto',
   ):
     """Place a model on devices.
@@ -88,11 +102,13 @@ class Ranker:
       variables: its variables.
       devices: which; all local ones by default.
       image_block: images taken at a time.
-      tile_rows: rows of logits [tile_rows, V] that a device holds.
+      tile_rows: rows of logits [tile_rows, V] that a device holds; 0: see
+        ``tile_rows_on``.
       dtype: of the operands of the readout, see ``operand_dtype``.
     """
     devices = devices or parallel.local_devices()
     dtype = operand_dtype(dtype, devices)
+    tile_rows = tile_rows_on(tile_rows, devices)
     # The readout is nearly all of the work; what it starts from stays exact.
     readout = model.clone(dtype=dtype)
     self.tiling = f'{image_block} x {tile_rows}'

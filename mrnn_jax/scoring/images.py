@@ -74,14 +74,12 @@ class ImageLookup:
     config: Config,
   ) -> 'ImageLookup':
     names, splits, firsts = image_names.Names(), [], [0]
+    cache_mb = config.feature_cache_mb
     for name in dataset.builder.info.splits:
       split = datasets.load_split(
-        dataset,
-        name,
-        model.vocabulary,
-        config.feature_cache_mb,
-        views=config.eval_views,
+        dataset, name, model.vocabulary, cache_mb, views=config.eval_views
       )
+      cache_mb -= split.features.cached_mb  # All together keep to it.
       splits.append(split.features)
       firsts.append(firsts[-1] + len(split.image_ids))
       for image_id in split.image_ids:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from etils import epath
 
 from mrnn_jax.config import Config
+from mrnn_jax.ranking.ranker import tile_rows_on
 from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError, printable
 from mrnn_jax.runtime.progress import Progress, say
@@ -60,8 +61,15 @@ def check_flags(config: Config) -> None:
     raise InputError(f'--task=score wants {" and ".join(lacking)}.')
 
 
-def score(model: TrainedModel, config: Config) -> None:
+def score(
+  model: TrainedModel, config: Config, scorer: PairScorer | None = None
+) -> None:
   """Score the records of a shard into ``--output``, or find it done.
+
+  Args:
+    model: the model.
+    config: what to score, and how.
+    scorer: of the model, where one is compiled (``make_scorer``).
 
   Raises:
     InputError: something is missing or of another kind, a file cannot be read,
@@ -78,22 +86,42 @@ def score(model: TrainedModel, config: Config) -> None:
   else:
     folder.mkdir(parents=True, exist_ok=True)
     try:
-      counts = job.run(files)
+      counts = job.run(files, scorer)
     finally:
       files.discard()
     print(
       f'wrote {files.results}: {messages.counted(counts["records"], "record")},'
       f' {messages.counted(counts["pairs"], "pair")}, {counts["bad"]:,} bad'
     )
-  complete = files.num_complete()
-  shards = messages.counted(job.shard.count, 'shard')
+  tell_complete(files.num_complete(), job.shard.count, config.output)
+
+
+def tell_complete(complete: int, count: int, output: str) -> None:
+  """Tell how many shards are complete, and what comes next."""
+  shards = messages.counted(count, 'shard')
   print(f'{complete} of {shards} {"is" if complete == 1 else "are"} complete')
-  if complete == job.shard.count > 1:
-    output = shlex.quote(f'--output={config.output}')
+  if complete == count > 1:
+    flag = shlex.quote(f'--output={output}')
     print(
-      'Next: python -m mrnn_jax.main --task=score --merge '
-      f'{output}   # one file, in the order of the input'
+      f'Next: python -m mrnn_jax.main --task=score --merge {flag}   '
+      '# one file, in the order of the input'
     )
+
+
+def make_scorer(model: TrainedModel, config: Config) -> PairScorer:
+  """Return what scores pairs as a configuration says, to be compiled once."""
+  return PairScorer(
+    model.model,
+    model.variables,
+    model.devices,
+    config.rank_tile_rows,
+    _operand_dtype(config),
+  )
+
+
+def _operand_dtype(config: Config) -> str:
+  """One type for all: of these numbers some are subtracted from others."""
+  return 'float32' if config.rank_dtype == 'auto' else config.rank_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,10 +154,7 @@ class _Job:
     self.shard = Shard.parse(config.shard)
     self._model, self._config = model, config
     self._fields = results.fields(config)
-    # One type for all: of these numbers some are subtracted from others.
-    self._dtype = config.rank_dtype
-    if self._dtype == 'auto':
-      self._dtype = 'float32'
+    self._dtype = _operand_dtype(config)
     self._drawn = None
     if config.score_normalized:
       model.check_ranks()
@@ -151,7 +176,9 @@ class _Job:
     options = {
       'fields': self._fields,
       'score_block': config.score_block,
-      'rank_tile_rows': config.rank_tile_rows,
+      'rank_tile_rows': tile_rows_on(
+        config.rank_tile_rows, self._model.devices
+      ),
       'dtype': self._dtype,
     }
     if self._drawn is not None:
@@ -165,8 +192,14 @@ class _Job:
       'options': options,
     }
 
-  def run(self, files: ShardFiles) -> dict[str, int]:
+  def run(
+    self, files: ShardFiles, scorer: PairScorer | None = None
+  ) -> dict[str, int]:
     """Score the shard; its files appear when all is done.
+
+    Args:
+      files: its own.
+      scorer: see ``score``.
 
     Returns:
       Numbers of 'records' and 'pairs' scored, and of 'bad' records.
@@ -176,13 +209,7 @@ class _Job:
     # File, block, records and bad ones of each block.
     sizes: list[tuple[int, int, int, int]] = []
     taken_up, told = 0, False
-    scorer = PairScorer(
-      self._model.model,
-      self._model.variables,
-      self._model.devices,
-      self._config.rank_tile_rows,
-      self._dtype,
-    )
+    scorer = scorer or make_scorer(self._model, self._config)
     maker = WindowMaker(self._model.vocabulary, self._images, scorer)
     found = results.PairResults(
       self._model, self._config, scorer, self._drawn, self._dtype

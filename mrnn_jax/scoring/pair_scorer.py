@@ -27,6 +27,7 @@ import numpy as np
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
+from mrnn_jax.ranking.ranker import tile_rows_on
 from mrnn_jax.runtime import parallel
 
 # Rows that a device takes at a time: a level of the prefix tree is padded to a
@@ -68,7 +69,7 @@ class PairScorer:
     model: Model,
     variables: Variables,
     devices: list[jax.Device],
-    tile_rows: int = 500,
+    tile_rows: int = 0,
     dtype: str = 'float32',
   ):
     """Place a model on devices.
@@ -77,14 +78,15 @@ class PairScorer:
       model: the model.
       variables: its variables.
       devices: where to run.
-      tile_rows: rows of logits [tile_rows, V] that a device holds.
+      tile_rows: rows of logits [tile_rows, V] that a device holds; 0: see
+        ``ranker.tile_rows_on``.
       dtype: of the operands of the readout, 'float32' or 'bfloat16'.
     """
     # As ``Ranker`` does: what the readout starts from stays exact.
     rounded = model.clone(dtype=dtype)
     self._initial_carry = model.apply(variables, 1, method='initial_carry')
     self._devices = devices
-    self._tile_rows = tile_rows
+    self._tile_rows = tile_rows_on(tile_rows, devices)
     self._variables = parallel.replicate(variables, devices)
 
     def language(variables, carry, tokens):

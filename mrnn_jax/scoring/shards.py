@@ -249,13 +249,22 @@ class ShardFiles:
 
   def num_complete(self) -> int:
     """Return how many shards of the job are complete."""
-    return len(self._complete())
+    return num_complete(self._folder)
 
   def _complete(self) -> list[str]:
-    if not self._folder.exists():
-      return []
-    names = sorted(path.name for path in self._folder.iterdir())
-    return [name for name in names if _DONE.fullmatch(name)]
+    return _complete(self._folder)
+
+
+def num_complete(folder: epath.Path) -> int:
+  """Return how many shards are complete in a folder of results."""
+  return len(_complete(folder))
+
+
+def _complete(folder: epath.Path) -> list[str]:
+  if not folder.exists():
+    return []
+  names = sorted(path.name for path in folder.iterdir())
+  return [name for name in names if _DONE.fullmatch(name)]
 
 
 def complete_states(folder: epath.Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ sentences begin alike about as often as people's do.
 """
 
 import dataclasses
+import json
 import pathlib
 
 from absl import app, flags
@@ -39,7 +40,11 @@ class Size:
 SIZES = {
   'flickr30k': Size(29783, 1000, 1000, (5, 5), 12.4, 7500),
   'iaprtc12': Size(17665, 0, 1962, (2, 5), 7.0, 2000),
+  # By Karpathy's split, restval for training.
+  'coco': Size(113287, 5000, 5000, (5, 5), 10.5, 10000),
 }
+# Images whose features are made at a time.
+_BLOCK = 4096
 
 
 def sentences(
@@ -69,7 +74,9 @@ def write(like: str, folder: pathlib.Path, seed: int = 0) -> None:
   texts = iter(sentences(counts.sum(), size.words, size.vocabulary, rng))
   captions = [[next(texts) for _ in range(count)] for count in counts]
   folder.mkdir(parents=True, exist_ok=True)
-  if like == 'flickr30k':
+  if like == 'coco':
+    ids = _write_karpathy(size, captions, folder)
+  elif like == 'flickr30k':
     ids = [f'{i:08}.jpg' for i in range(num)]
     lines = [
       f'{name}#{k}\t{text}\n'
@@ -86,17 +93,54 @@ def write(like: str, folder: pathlib.Path, seed: int = 0) -> None:
         f'<DOC>\n<DOCNO>annotations/{name}.eng</DOCNO>\n'
         f'<DESCRIPTION>{"; ".join(mine)};</DESCRIPTION>\n</DOC>\n'
       )
-  stop = 0
-  for split in ('train', 'validation', 'test'):
-    start, stop = stop, stop + getattr(size, split)
-    if stop > start:
-      (folder / f'{split}.txt').write_text('\n'.join(ids[start:stop]) + '\n')
-  features = rng.standard_normal((num, FEATURE_SIZE), np.float32)
-  np.savez(
-    folder / 'features.npz',
-    ids=np.asarray(ids),
-    features=np.maximum(features, 0).astype(np.float16),
-  )
+  if like != 'coco':
+    stop = 0
+    for split in ('train', 'validation', 'test'):
+      start, stop = stop, stop + getattr(size, split)
+      if stop > start:
+        (folder / f'{split}.txt').write_text('\n'.join(ids[start:stop]) + '\n')
+  write_features(folder / 'features.npy', ids, FEATURE_SIZE, rng)
+
+
+def _write_karpathy(
+  size: Size, captions: list[list[str]], folder: pathlib.Path
+) -> list[str]:
+  """Write a ``dataset.json``; return the images' names."""
+  splits = [
+    name
+    for name, count in (
+      ('train', size.train),
+      ('val', size.validation),
+      ('test', size.test),
+    )
+    for _ in range(count)
+  ]
+  ids = [f'COCO_{i:012}.jpg' for i in range(len(splits))]
+  images = [
+    {
+      'filename': name,
+      'imgid': i,
+      'split': split,
+      'sentences': [{'raw': text} for text in mine],
+    }
+    for i, (name, split, mine) in enumerate(
+      zip(ids, splits, captions, strict=True)
+    )
+  ]
+  (folder / 'dataset.json').write_text(json.dumps({'images': images}))
+  return ids
+
+
+def write_features(
+  path: pathlib.Path, ids: list[str], dim: int, rng: np.random.Generator
+) -> None:
+  """Write features that are mapped into memory, and their names beside them."""
+  features = np.lib.format.open_memmap(path, 'w+', np.float16, (len(ids), dim))
+  for start in range(0, len(ids), _BLOCK):
+    some = features[start : start + _BLOCK]
+    some[:] = np.maximum(rng.standard_normal(some.shape, np.float32), 0)
+  features.flush()
+  path.with_suffix('.txt').write_text('\n'.join(ids) + '\n')
 
 
 def main(argv: list[str]) -> None:

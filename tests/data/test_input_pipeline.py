@@ -91,6 +91,39 @@ def test_features_are_the_same_uncached(vocab, record_maker):
   np.testing.assert_allclose(statistics['std'], features.std(0), atol=1e-5)
 
 
+def test_statistics_of_features_far_from_0(vocab, record_maker):
+  """In one pass, where a difference of squares would have no digit left."""
+  records = record_maker(9)
+  for i, record in enumerate(records):
+    record['feature'] = np.asarray([10000 + i, 3.0, -i], np.float32)
+  split = datasets.make_split('train', records, vocab)
+  for block in (1, 4, 100):
+    statistics = datasets.feature_statistics(split.features, block)
+    np.testing.assert_array_equal(
+      statistics['mean'], np.float32([10004, 3, -4])
+    )
+    std = np.sqrt(60 / 9)
+    np.testing.assert_allclose(statistics['std'], [std, 0, std], rtol=1e-7)
+
+
+def test_a_batch_has_its_captions_first(vocab, record_maker):
+  split = datasets.make_split('train', record_maker(9), vocab)
+  a, b = (split.caption_tokens(c) for c in (1, 2))
+  T = len(a) + len(b)
+  batch = ip.fill_batch(split, T, np.array([[-1, 1, 2], [-1, -1, -1]]), 3)
+  row = [*a[:-1], *b[:-1], PAD, PAD]
+  assert batch['tokens'].tolist() == [row, [PAD] * T, [PAD] * T]
+  assert batch['targets'][0].tolist() == [*a[1:], *b[1:], PAD, PAD]
+  assert batch['captions'].tolist() == [[1, 2, -1], [-1] * 3, [-1] * 3]
+  owner = split.owner[[1, 2]]
+  np.testing.assert_array_equal(batch['features'][0, :2], split.features[owner])
+  assert not batch['features'][0, 2].any() and not batch['features'][1:].any()
+  # A shard may have no row of a batch.
+  empty = ip.fill_batch(split, T, np.zeros((0, 3), int), 2)
+  assert empty['tokens'].tolist() == [[PAD] * T] * 2
+  assert empty['features'].shape == (2, 3, split.features.size)
+
+
 # Shortest first: captions 1, 3, 4, 2, 0, and an empty place before them.
 LENGTHS = np.asarray([5, 1, 4, 2, 3])
 ROWS = [[-1, 0], [1, 2], [3, 4]]

@@ -10,7 +10,7 @@ import raw_data
 
 from data_prep import build, records
 from data_prep.writing import beam_jobs, shards
-from mrnn_jax.runtime import errors
+from mrnn_jax.runtime import beam_engine, errors
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_mistakes(capsys, inputs, args, message):
 def test_without_beam_it_says_what_to_install(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(errors.InputError, match='pip install apache-beam'):
-    beam_jobs.check('SparkRunner', None)
+    beam_engine.check('SparkRunner', None)
 
 
 def test_scenes_are_written_here(monkeypatch):
@@ -131,7 +131,7 @@ def test_scenes_are_written_here(monkeypatch):
 
 def test_options_come_with_or_without_dashes(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: True)
-  options = beam_jobs.check('FlinkRunner', '--a=1, b=x:9/y ,streaming')
+  options = beam_engine.check('FlinkRunner', '--a=1, b=x:9/y ,streaming')
   assert options == ('--a=1', '--b=x:9/y', '--streaming')
 
 

@@ -11,11 +11,11 @@ import pytest
 import tiny_encoder
 
 from data_prep import extract
-from data_prep.writing import beam_jobs, feature_parts
+from data_prep.writing import feature_parts
 from mrnn_jax import encoders
 from mrnn_jax.data import feature_files
 from mrnn_jax.encoders import encode, photos
-from mrnn_jax.runtime import errors, npz
+from mrnn_jax.runtime import beam_engine, errors, npz
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -179,7 +179,7 @@ def test_a_part_is_the_same_by_itself(tmp_path, folder, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(photos, 'read_all', read_some)
     assert run(folder, output) == 75
-  monkeypatch.setattr(beam_jobs, 'run', work)
+  monkeypatch.setattr(beam_engine, 'run', work)
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: True)
   options = ['--beam_runner=DirectRunner', '--beam_options=a=1']
   assert run(folder, output, *options) == 0

@@ -159,6 +159,15 @@ def test_type_of_the_operands(dtype, platform, result):
 
 
 @pytest.mark.parametrize(
+  ('tile_rows', 'platform', 'result'),
+  [(0, 'cpu', 500), (0, 'gpu', 16384), (0, 'tpu', 16384), (7, 'gpu', 7)],
+)
+def test_rows_of_a_tile(tile_rows, platform, result):
+  devices = [types.SimpleNamespace(platform=platform)]
+  assert ranker_lib.tile_rows_on(tile_rows, devices) == result
+
+
+@pytest.mark.parametrize(
   ('platform', 'precision', 'expected'),
   [
     ('cpu', 'highest', 'float32'),
@@ -184,7 +193,7 @@ def test_many_small_trees_are_one_large_one(
 ):
   monkeypatch.setattr(ranker_lib, '_SENTENCE_BLOCK', 7)
   monkeypatch.setattr(edge_scores, '_PREFIX_BLOCK', 3)
-  monkeypatch.setattr(edge_scores, '_TILES_PER_CALL', 2)
+  monkeypatch.setattr(edge_scores, '_PREFIXES_PER_CALL', 4)
   parts = ranker_lib.Ranker(*model_and_variables, image_block=4, tile_rows=8)
   seen = []
   scores = parts.log_probs(sentences, features, lambda *x: seen.append(x))
@@ -290,7 +299,7 @@ def test_best_are_those_of_the_matrix(
 def test_true_scores_have_the_bits_of_the_matrix(
   ranker, sentences, features, matrix, monkeypatch
 ):
-  monkeypatch.setattr(edge_scores, '_TILES_PER_CALL', 2)
+  monkeypatch.setattr(edge_scores, '_PREFIXES_PER_CALL', 4)
   rng = np.random.default_rng(3)
   # Two images have no sentence.
   owner = rng.choice(np.delete(np.arange(13), [4, 11]), len(sentences))
