@@ -22,6 +22,8 @@ SUFFIX = '.npz'
 _VERSION = 1
 # Parameters hardly pack: beyond this a file that packs well is no model.
 _SMALL_BYTES = 2**24
+# Of a trained encoder's blocks, among the names of arrays.
+_ENCODER = 'encoder/'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,8 @@ class StoredModel:
 
   Attributes:
     description: what ``describe`` returns, with 'step'.
-    variables: 'params' and 'statistics', float32.
+    variables: 'params' and 'statistics', float32, and 'encoder', the blocks of
+      the encoder that were trained with it, if any were.
     norm_features: [K, D] features of training images, to estimate P(w) from.
   """
 
@@ -80,7 +83,7 @@ def write(path: epath.PathLike, stored: StoredModel) -> None:
     raise InputError(f'{path}: the name of a model file ends in {SUFFIX}.')
   arrays = {'norm_features': _half('norm_features', stored.norm_features)}
   for name, value in _flat(stored.variables).items():
-    params = name.startswith('params/')
+    params = name.startswith(('params/', _ENCODER))
     arrays[name] = _half(name, value) if params else np.asarray(value)
   description = {'version': _VERSION, **stored.description}
   arrays['description'] = np.asarray(json.dumps(description))
@@ -147,6 +150,7 @@ def _description_form() -> dict[str, Any]:
       'dataset': str,
       'step': int,
       'new_words': int,
+      'blocks?': [str],
     },
   }
 
@@ -188,6 +192,7 @@ def _check_arrays(
       name: (len(shape), kind) for name, (shape, kind) in wanted.items()
     }
   norm_features = found.pop('norm_features', ())
+  encoder = {n: found.pop(n) for n in list(found) if n.startswith(_ENCODER)}
   shapes = {name: shape for name, (shape, _) in wanted.items()}
   different = [
     f'{printable(name[:50])} is {found.get(name, "missing")}, not '
@@ -197,10 +202,19 @@ def _check_arrays(
   ]
   if len(norm_features) != 2 or norm_features[1] != D:
     different.append(f'norm_features is {norm_features}, not [K, {D}]')
+  if encoder:
+    # Here, as most models have none.
+    from mrnn_jax.encoders import fine_tuning
+
+    blocks = {n.removeprefix(_ENCODER): arrays[n] for n in encoder}
+    name = description['dataset']['encoder']['name']
+    if wrong := fine_tuning.misfit(name, blocks):
+      different.append(wrong)
   different += [
     f'{name} is of {dtype}'
     for name, (_, dtype) in arrays.items()
-    if not np.issubdtype(dtype, wanted.get(name, (None, np.floating))[1])
+    if name not in encoder
+    and not np.issubdtype(dtype, wanted.get(name, (None, np.floating))[1])
   ]
   if different:
     raise InputError(
@@ -306,9 +320,12 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
     checkpoint = checkpoints.restore(step)
   source = f'the checkpoint of step {step} in {workdir}'
   check_description(checkpoint.description, source)
+  params = dict(checkpoint.state['params'])
+  encoder = params.pop('encoder', None)
   variables = {
-    'params': checkpoint.state['params'],
+    'params': params,
     'statistics': checkpoint.model['statistics'],
+    **({'encoder': encoder} if encoder else {}),
   }
   norm_features = checkpoint.model['norm_features']
   arrays = {**_flat(variables), 'norm_features': norm_features}

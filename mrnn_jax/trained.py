@@ -25,6 +25,7 @@ from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
 from mrnn_jax.from_python import FromPython
+from mrnn_jax.photo_model import SeesPhotos
 from mrnn_jax.ranking.best_items import Ranking
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Progress, Ranker
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedModel(FromPython):
+class TrainedModel(FromPython, SeesPhotos):
   """A model of a workdir, with everything that it takes along.
 
   Attributes:
@@ -51,6 +52,8 @@ class TrainedModel(FromPython):
     devices: where to run.
     stored_config: the fixed fields as the model was stored with them.
     calibration: what the confidence of its captions is computed from.
+    encoder: the blocks of its encoder that were trained with it, if any.
+    base_encoder: what these are changed from; else what ``dataset`` tells.
   """
 
   model: models.Model
@@ -63,6 +66,8 @@ class TrainedModel(FromPython):
   devices: list[jax.Device]
   stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   calibration: Mapping[str, Any] | None = None
+  encoder: Mapping[str, Any] | None = None
+  base_encoder: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def load(
@@ -82,19 +87,32 @@ class TrainedModel(FromPython):
     description = stored.description
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
-    feature_size = description['dataset']['feature_size']
+    dataset = description['dataset']
+    feature_size = dataset['feature_size']
+    variables = dict(stored.variables)
+    encoder = variables.pop('encoder', None)
+    base_encoder = dataset['encoder']
+    if encoder:
+      # Here, as most models have none.
+      from mrnn_jax.encoders import encode, fine_tuning
+
+      name = base_encoder['name'].removesuffix(encode.TUNED) + encode.TUNED
+      changed = {'name': name, 'weights': fine_tuning.checksum(encoder)}
+      dataset = {**dataset, 'encoder': changed}
     model = cls(
       model=models.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()
       ),
-      variables=stored.variables,
+      variables=variables,
       vocabulary=vocabulary,
       norm_features=stored.norm_features,
       config=config,
-      dataset=description['dataset'],
+      dataset=dataset,
       step=description['step'],
       stored_config=description['config'],
       devices=devices or parallel.local_devices(),
+      encoder=encoder,
+      base_encoder=base_encoder,
     )
     calibration = stored_calibration.of_model(description, model.identity())
     return dataclasses.replace(model, calibration=calibration)
@@ -118,12 +136,13 @@ class TrainedModel(FromPython):
       fixed,
       remembered,
       self.vocabulary.words,
-      self.dataset,
+      {**self.dataset, 'encoder': self.base_encoder or self.dataset['encoder']},
       step=self.step,
       **stored_calibration.carried(self.calibration, len(norm_features)),
     )
+    encoder = {'encoder': self.encoder} if self.encoder else {}
     stored = stored_model.StoredModel(
-      description, self.variables, norm_features
+      description, {**self.variables, **encoder}, norm_features
     )
     stored_model.write(path, stored)
 
@@ -231,7 +250,7 @@ class TrainedModel(FromPython):
     return self.dataset['encoder']['name']
 
   def check_dataset(self, dataset: 'datasets.Dataset') -> None:
-    """Raise InputError where a dataset's features are of another kind."""
+    """Raise InputError where a dataset's images are of another kind."""
     model_inputs.check_dataset(self.dataset, dataset)
 
   def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
@@ -248,7 +267,7 @@ class TrainedModel(FromPython):
     # As it was stored: an option that came later makes it no other model.
     stored = dict(self.stored_config) or self.config.fixed()
     digest = hashlib.sha256(repr(stored).encode())
-    for leaf in jax.tree.leaves(self.variables):
+    for leaf in jax.tree.leaves((self.variables, self.encoder)):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
 

@@ -33,7 +33,7 @@ LAYERS = (
   ('mrnn_jax.config',),
   ('mrnn_jax.model_inputs', 'mrnn_jax.stored_calibration'),
   ('mrnn_jax.stored_model',),
-  ('mrnn_jax.from_python',),
+  ('mrnn_jax.from_python', 'mrnn_jax.photo_model'),
   ('mrnn_jax.trained',),
   ('mrnn_jax.evaluation',),
   ('mrnn_jax.scoring', 'mrnn_jax.training'),

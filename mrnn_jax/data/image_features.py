@@ -50,6 +50,13 @@ class Features:
     fits = np.prod(shape) * first.itemsize <= cache_mb * 2**20
     self._cache = np.empty(shape, first.dtype) if fits else None
 
+  @classmethod
+  def of_array(cls, features: np.ndarray) -> 'Features':
+    """Take features [N, D] that lie in memory."""
+    made = cls([{'feature': x} for x in features], cache_mb=0)
+    made._cache = features[:, None]
+    return made
+
   def __len__(self) -> int:
     return len(self._source)
 

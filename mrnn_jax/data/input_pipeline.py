@@ -136,15 +136,14 @@ def fill_batch(
       the split takes for its feature.
 
   Returns:
-    tokens and targets [B, T] int32, ``PAD`` where there is nothing; features
-    [B, G, D]; captions [B, G], the caption numbers.
+    tokens and targets [B, T] int32, ``PAD`` where there is nothing; captions
+    [B, G], the caption numbers; features [B, G, D], if the split has any.
   """
   G = rows.shape[1]
   captions = np.full((num_rows, G), -1)
   captions[: len(rows)] = rows
   tokens = np.full((num_rows, length), PAD, np.int32)
   targets = np.full((num_rows, length), PAD, np.int32)
-  features = np.zeros((num_rows, G, split.features.size), split.features.dtype)
   for b, row in enumerate(rows):
     t = 0
     # Captions first: the g-th ##START## of a row has the g-th feature.
@@ -156,6 +155,10 @@ def fill_batch(
       tokens[b, t : t + len(ids) - 1] = ids[:-1]
       targets[b, t : t + len(ids) - 1] = ids[1:]
       t += len(ids) - 1
+  batch = {'tokens': tokens, 'targets': targets, 'captions': captions}
+  if split.features is None:
+    return batch
+  features = np.zeros((num_rows, G, split.features.size), split.features.dtype)
   there = captions >= 0
   images = split.owner[captions[there]]
   if draw_views is None:
@@ -163,12 +166,7 @@ def fill_batch(
   else:
     views = draw_views(captions)[there]
     features[there] = split.features.drawn(images, views)
-  return {
-    'tokens': tokens,
-    'targets': targets,
-    'features': features,
-    'captions': captions,
-  }
+  return {**batch, 'features': features}
 
 
 def tells_sides(captions: Sequence[Sequence[str]]) -> np.ndarray:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # How the default encoder is called where features tell what made them.
 DEFAULT = 'efficientnet_lite0, squash to 224 x 224'
+# Behind that of an encoder whose weights were trained further.
+TUNED = ', fine-tuned'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,10 @@ class Encoded:
 
 def describe(network: encoders.Network, resize: str) -> Encoder:
   """Return what is written down about features: network, size, resize, file."""
+  size = network.image_size
+  tuned = TUNED if network.tuned else ''
   return Encoder(
-    f'{network.name}, {resize} to {network.image_size} x {network.image_size}',
-    network.weights,
+    f'{network.name}, {resize} to {size} x {size}{tuned}', network.weights
   )
 
 
@@ -95,25 +98,18 @@ def encode_photos(
   return Encoded(ids, features, unreadable, describe(network, resize))
 
 
-def encode_alike(description: str, where: Any, weights: str = '') -> Encoded:
-  """Encode photos as others were.
+def encode_given(where: Any, network: encoders.Network, resize: str) -> Encoded:
+  """Encode the photos that somebody gives.
 
   Args:
-    description: the name of the others' ``Encoder``.
     where: the photos, see ``photos.given``.
-    weights: the encoder's weights file, where no pip package brings it.
+    network: the CNN.
+    resize: see ``encode_photos``.
 
   Raises:
-    InputError: the encoder is not one of ours, or no photo can be read.
+    InputError: no photo can be read.
   """
-  name, resize = parse_description(description)
-  if name not in encoders.ENCODERS:
-    raise InputError(
-      f'the model was trained on features of {description!r}, which '
-      'this program cannot make: give them by --features=FILE.'
-    )
   found = photos.given(where)
-  network = encoders.load(name, weights or None)
   encoded = encode_photos(found, network, resize)
   if not encoded.ids:
     raise InputError(

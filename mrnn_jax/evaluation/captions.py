@@ -178,13 +178,7 @@ def make_consensus(
   """Return what reranks captions, if the configuration wants it."""
   if not config.rerank_neighbors:
     return None
-  split = datasets.load_split(
-    dataset,
-    'train',
-    model.vocabulary,
-    config.feature_cache_mb,
-    views=config.eval_views,
-  )
+  split = model.load_split(dataset, 'train', config)
   return Consensus(
     split.features,
     split.captions,

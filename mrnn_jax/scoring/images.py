@@ -75,13 +75,7 @@ class ImageLookup:
   ) -> 'ImageLookup':
     names, splits, firsts = image_names.Names(), [], [0]
     for name in dataset.builder.info.splits:
-      split = datasets.load_split(
-        dataset,
-        name,
-        model.vocabulary,
-        config.feature_cache_mb,
-        views=config.eval_views,
-      )
+      split = model.load_split(dataset, name, config)
       splits.append(split.features)
       firsts.append(firsts[-1] + len(split.image_ids))
       for image_id in split.image_ids:

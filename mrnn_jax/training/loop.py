@@ -1,25 +1,32 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
 from collections.abc import Callable, Mapping
+import math
 from typing import Any
 
 import jax
 
 from mrnn_jax import models, stored_model
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import messages, parallel, stopping
-from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.runtime.progress import say
+from mrnn_jax.training import batches as batches_lib
 from mrnn_jax.training import fitting, optimizers, run_record, run_times
+from mrnn_jax.training import photos as photos_lib
 from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
 from mrnn_jax.training.objectives import OBJECTIVES, Setting
 from mrnn_jax.training.profiling import Profiler
-from mrnn_jax.training.step import TrainState, compile_train_step, create_state
+from mrnn_jax.training.step import (
+  ENCODER,
+  TrainState,
+  compile_train_step,
+  create_state,
+)
 
 
 def train(config: Config) -> None:
@@ -46,7 +53,7 @@ def train(config: Config) -> None:
     latest = checkpoints.latest_step()
     run_record.check_shared(latest, config.workdir)
     vocabulary = dataset.vocabulary(config.min_word_count)
-    progress, start, record = {}, None, None
+    progress, start, record, stored = {}, None, None, None
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
       stored_model.check_description(stored, config.workdir)
@@ -58,7 +65,10 @@ def train(config: Config) -> None:
       vocabulary, record = start.vocabulary, start.record
       # The start is validated too: what follows may be no better.
       progress = {'validated_step': -1}
-    description = run_record.describe(config, dataset, vocabulary, record)
+    photos = photos_lib.open_for(config, dataset, devices, start, stored)
+    description = run_record.describe(
+      config, dataset, vocabulary, record, photos and photos.base
+    )
     if latest is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
@@ -74,26 +84,14 @@ def train(config: Config) -> None:
         config, devices, dataset, vocabulary, description, checkpoints
       )
       return
-    run = _Run(config, devices, dataset, vocabulary, description, start)
+    blocks = photos_lib.carried_blocks(dataset, start, stored)
+    if photos:
+      blocks = photos.first_blocks()
+    run = _Run(
+      config, devices, dataset, vocabulary, description, start, photos, blocks
+    )
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
-
-
-def training_views(config: Config, dataset: datasets.Dataset) -> int:
-  """Return how many views of an image training draws from.
-
-  Raises:
-    InputError: the dataset has fewer than are asked for.
-  """
-  there = len(dataset.view_flips)
-  if config.train_views > there:
-    raise InputError(
-      f'--train_views={config.train_views}, but images of {dataset.path} have '
-      f'{messages.counted(there, "view")}: ask for at most so many, or make '
-      'more by "python -m data_prep.extract --views=K" and build the dataset '
-      'again.'
-    )
-  return config.train_views or there
 
 
 class _Run:
@@ -107,8 +105,11 @@ class _Run:
     vocabulary: Vocabulary,
     description: dict[str, Any],
     start: start_lib.Start | None = None,
+    photos: photos_lib.PhotoTraining | None = None,
+    blocks: Mapping[str, Any] | None = None,
   ):
     self.start, self.vocabulary = start, vocabulary
+    self.photos, self.blocks = photos, dict(blocks or {})
     self.config, self.devices, self.description = config, devices, description
     self.clock = run_times.Clock()
     say(f'reading {dataset.path}')
@@ -122,16 +123,9 @@ class _Run:
       )
       for name in ('train', 'validation')
     )
-    self.num_views = training_views(config, dataset)
-    self.batches = input_pipeline.TrainingBatches(
-      self.split,
-      batch_size=config.batch_size,
-      captions_per_row=config.captions_per_row,
-      num_buckets=config.num_buckets,
-      seed=config.seed,
-      row_multiple=len(devices) * jax.process_count() * config.accumulate_steps,
-      shard=(jax.process_index(), jax.process_count()),
-      num_views=self.num_views,
+    self.num_views = batches_lib.num_views(config, dataset)
+    self.batches = batches_lib.create(
+      config, self.split, self.num_views, len(devices), photos
     )
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
@@ -146,7 +140,15 @@ class _Run:
       config.model, len(vocabulary), dataset.feature_size, config.fixed()
     )
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
-    self.optimizer = optimizers.create_optimizer(config, self.schedule)
+    self.optimizer = optimizers.create_optimizer(
+      config,
+      self.schedule,
+      optimizers.create_schedule(
+        config, steps_per_epoch, config.encoder_learning_rate
+      ),
+      photos.trained if photos else (),
+      bool(self.blocks),
+    )
     self.teacher_forcing = TeacherForcing(self.model, devices)
     self.objective = OBJECTIVES[config.objective]
     self.step_fn = compile_train_step(
@@ -160,6 +162,7 @@ class _Run:
       words_per_batch=self.batches.words_per_batch,
       l2=config.l2,
       accumulate_steps=config.accumulate_steps,
+      encoder=photos and photos.in_step(),
     )
     self.compiled_lengths: set[int] = set()
     num_devices = len(devices) * jax.process_count()
@@ -181,12 +184,17 @@ class _Run:
       variables = self.start.variables
     else:
       variables = models.init_variables(self.model, init_key)
+    if self.blocks:
+      params = {**variables['params'], ENCODER: self.blocks}
+      variables = {**variables, 'params': params}
     return create_state(variables, self.optimizer, key)
 
   def first_statistics(self) -> Mapping[str, Any]:
     """Return the features' statistics that the model begins with, and keeps."""
     if self.start:
       return self.start.variables.get('statistics', {})
+    if self.photos:
+      return self.photos.first_statistics(self.split, self.config.seed)
     if self.model.sees_images:
       return datasets.feature_statistics(self.split.features, self.num_views)
     return {}
@@ -208,10 +216,11 @@ class _Run:
       statistics = restored.model['statistics']
       say(f'going on from step {step}')
     # What the model takes along beside its parameters.
-    self.carried = {
-      'statistics': statistics,
-      'norm_features': run_record.norm_features(self.split, config.seed),
-    }
+    if self.photos:  # Their features come with the best model.
+      norm_features = self.photos.no_features()
+    else:
+      norm_features = run_record.norm_features(self.split, config.seed)
+    self.carried = {'statistics': statistics, 'norm_features': norm_features}
     self.setting = Setting(
       self.model, statistics, self.split, self.vocabulary, self.devices
     )
@@ -257,13 +266,18 @@ class _Run:
     config, clock = self.config, self.clock
     # What only validation changes; here the device is not waited for.
     scale = float(state.learning_rate_scale)
-    state, statistics = (
+    state, statistics, self.frozen = (
       parallel.replicate(tree, self.devices, everywhere=True)
-      for tree in (state, self.carried['statistics'])
+      for tree in (
+        state,
+        self.carried['statistics'],
+        self.photos.frozen if self.photos else {},
+      )
     )
     plateau = run_record.Plateau(config, {'validated_step': step, **progress})
+    workers = {'num_workers': config.photo_workers} if self.photos else {}
     batches = self.batches.iterate(
-      step, self.total_steps, config.reader_threads
+      step, self.total_steps, config.reader_threads, **workers
     )
     stop = parallel.Agreement(self.devices, stopping.requested)
     pending = None
@@ -288,7 +302,9 @@ class _Run:
             log.step(*pending)
             pending = None
           with clock.during('validation'):
-            perplexity = self.validate(state, statistics, stop)
+            perplexity = self.validate(
+              state, statistics, stop, plateau.best_perplexity
+            )
           factor = plateau.update(step, perplexity)
           scale *= factor
           state = state.replace(
@@ -306,10 +322,14 @@ class _Run:
         if self.objective.prepare:
           with clock.during('data'):
             batch = self.objective.prepare(self.setting, state, batch)
-        del batch['captions']
+        if not self.photos:
+          del batch['captions']
         with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
           state, metrics = self.step_fn(
-            state, statistics, parallel.split_rows(batch, len(self.devices))
+            state,
+            statistics,
+            parallel.split_rows(batch, len(self.devices)),
+            self.frozen,
           )
         # Logged a step late, so that the device never waits for the log.
         if pending is not None:
@@ -355,6 +375,7 @@ class _Run:
     state: TrainState,
     statistics: Any,
     between: Callable[[], None] = lambda: None,
+    best: float = math.inf,
   ) -> float:
     """Return the corpus perplexity of the validation split.
 
@@ -362,14 +383,25 @@ class _Run:
       state: replicated.
       statistics: of the features, replicated.
       between: called before every batch; what it raises ends the validation.
+      best: what was reached so far; with less, the training images that the
+        model takes along are encoded by its encoder.
     """
+    params, blocks = photos_lib.split_params(state.params)
+    validation = self.validation
+    if self.photos:
+      validation = self.photos.seen(blocks, self.frozen, validation, between)
     scores = self.teacher_forcing.log2_probs(
       parallel.local_copies(
-        {'params': state.params, 'statistics': statistics}, self.devices
+        {'params': params, 'statistics': statistics}, self.devices
       ),
-      self.validation,
+      validation,
       self.config.eval_batch_size,
       between=between,
       everywhere=True,
     )
-    return perplexities(scores)['corpus']
+    perplexity = perplexities(scores)['corpus']
+    if self.photos and perplexity < best:
+      self.carried['norm_features'] = self.photos.norm_features(
+        blocks, self.frozen, self.split, between
+      )
+    return perplexity

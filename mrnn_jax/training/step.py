@@ -14,6 +14,8 @@ from mrnn_jax.training.objectives import Objective
 
 Array = jax.Array
 Metrics = dict[str, Array]
+# Among the parameters, the blocks of an encoder that is trained with the model.
+ENCODER = 'encoder'
 
 
 @flax.struct.dataclass
@@ -33,6 +35,11 @@ class TrainState:
   opt_state: Any
   key: Array
   learning_rate_scale: Array
+
+
+def without_encoder(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the parameters of the model itself."""
+  return {name: x for name, x in params.items() if name != ENCODER}
 
 
 def squared_norm(tree: Any) -> Array:
@@ -69,6 +76,7 @@ def train_step(
   state: TrainState,
   statistics: Any,
   batch: Mapping[str, Array],
+  frozen: Any = None,
   *,
   model: models.Model,
   objective: Objective,
@@ -76,6 +84,7 @@ def train_step(
   words_per_batch: float,
   l2: float,
   accumulate_steps: int = 1,
+  encoder: Callable[[Any, Any, Array], Array] | None = None,
 ) -> tuple[TrainState, Metrics]:
   """Take one step; runs on every device, on its rows of the batch.
 
@@ -87,7 +96,9 @@ def train_step(
     state: replicated.
     statistics: of the features, replicated.
     batch: tokens, targets [B, T] and features [B, G, D] of this device, and
-      what the objective has prepared.
+      what the objective has prepared; for an encoder, instead of features,
+      photos [B, S, S, 3] of the images whose captions the rows hold.
+    frozen: the encoder's blocks that are not among the parameters.
     model: the model.
     objective: what is minimised.
     optimizer: what ``create_optimizer`` returns.
@@ -95,6 +106,8 @@ def train_step(
     l2: lambda.
     accumulate_steps: parts that the device works through its rows in, B being
       a multiple of it.  The step is the same but for rounding.
+    encoder: its blocks among the parameters, the others, photos -> features
+      [B, D]; a row's captions share them.
 
   Returns:
     The new state, and the objective's sums over all devices, the whole cost
@@ -108,8 +121,15 @@ def train_step(
     batch, row_keys = part
 
     def cost_of(params):
-      variables = {'params': params, 'statistics': statistics}
-      return objective.cost(model, variables, batch, row_keys)
+      seen = batch
+      if encoder is not None:
+        features = encoder(params[ENCODER], frozen, batch['photos'])
+        # A row's captions are of one image: [B, D] --> [B, G, D]
+        G = batch['captions'].shape[1]
+        features = jnp.repeat(features[:, None], G, axis=1)
+        seen = {**batch, 'features': features}
+      variables = {'params': without_encoder(params), 'statistics': statistics}
+      return objective.cost(model, variables, seen, row_keys)
 
     (cost, sums), gradient = jax.value_and_grad(cost_of, has_aux=True)(
       state.params
@@ -118,9 +138,17 @@ def train_step(
 
   parts = sum_over_parts(sums_of, (dict(batch), row_keys), accumulate_steps)
   cost, sums, gradient = parallel.add(parts)
-  gradient = jax.tree.map(
-    lambda g, p: g / words_per_batch + 2 * l2 * p, gradient, state.params
-  )
+  gradient = {
+    # Eq. 6 is of the model; an encoder has a weight decay of its own.
+    name: jax.tree.map(
+      lambda g, p, l2=0.0 if name == ENCODER else l2: (
+        g / words_per_batch + 2 * l2 * p
+      ),
+      part,
+      state.params[name],
+    )
+    for name, part in gradient.items()
+  }
   updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
   new_state = state.replace(
@@ -130,7 +158,8 @@ def train_step(
   )
   return new_state, {
     **sums,
-    'cost': cost / words_per_batch + l2 * squared_norm(state.params),
+    'cost': cost / words_per_batch
+    + l2 * squared_norm(without_encoder(state.params)),
     'gradient_norm': jnp.sqrt(squared_norm(gradient)),
   }
 
@@ -155,7 +184,7 @@ def compile_train_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Return ``train_step`` compiled and mapped over all processes' devices."""
 
-  def step(state, statistics, batch):
-    return train_step(state, statistics, batch, **options)
+  def step(state, statistics, batch, frozen=None):
+    return train_step(state, statistics, batch, frozen, **options)
 
   return parallel.pmap(step, devices, donate_argnums=(0,), everywhere=True)
