@@ -57,6 +57,13 @@ def check(config: Any) -> None:
       'begins from nothing; only models that are trained step by step can '
       'begin from another.'
     )
+  model = models.MODELS[config.model]
+  if config.train_encoder != 'none' and (model.fitted or not model.sees_images):
+    raise InputError(
+      f'--train_encoder={config.train_encoder}: no gradient comes from '
+      f'--model={config.model} to its images; choose one that sees them and is '
+      'trained step by step.'
+    )
   if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
     raise InputError(
       f'--objective={config.objective} compares the captions of a batch with '

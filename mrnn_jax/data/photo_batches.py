@@ -49,6 +49,7 @@ class PhotoBatches:
     seed: int,
     row_multiple: int = 1,
     shard: tuple[int, int] = (0, 1),
+    num_workers: int = 0,
   ):
     """Plan batches.
 
@@ -61,7 +62,10 @@ class PhotoBatches:
       seed: of the order, and of all that is drawn.
       row_multiple: batches are padded to a multiple of it with empty rows.
       shard: (i, n): fill only part i of n of each batch's rows.
+      num_workers: processes beside this one that fill batches; 0: this one
+        does.
     """
+    self._num_workers = num_workers
     # What photos are seen by needs no features, here or in other processes.
     self._split = dataclasses.replace(split, features=None, photos=None)
     self._photos, self._image_size = split.photos, image_size
@@ -126,7 +130,7 @@ class PhotoBatches:
     )
 
   def iterate(
-    self, start: int, stop: int, num_threads: int = 2, num_workers: int = 0
+    self, start: int, stop: int, num_threads: int = 2
   ) -> Iterator[Batch]:
     """Yield the batches of steps ``start`` to ``stop``, filled ahead.
 
@@ -134,7 +138,6 @@ class PhotoBatches:
       start: the first step.
       stop: the step behind the last one.
       num_threads: that fill batches, in this process or in each worker.
-      num_workers: processes beside this one that fill them; 0: this one does.
     """
     dataset = grain.MapDataset.range(start, stop).map(self.batch)
     dataset = dataset.to_iter_dataset(
@@ -142,13 +145,13 @@ class PhotoBatches:
         num_threads=num_threads, prefetch_buffer_size=2 * num_threads
       )
     )
-    if num_workers:
+    if self._num_workers:
       # Grain asks for flags of its own, which not every program parses.
       if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
       dataset = dataset.mp_prefetch(
         grain.MultiprocessingOptions(
-          num_workers=num_workers, per_worker_buffer_size=2
+          num_workers=self._num_workers, per_worker_buffer_size=2
         ),
         worker_init_fn=_start_worker,
       )

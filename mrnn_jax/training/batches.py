@@ -4,6 +4,7 @@ import jax
 
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, input_pipeline, photo_batches
+from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import messages
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.photos import PhotoTraining
@@ -26,13 +27,16 @@ def num_views(config: Config, dataset: datasets.Dataset) -> int:
   return config.train_views or there
 
 
+Batches = input_pipeline.TrainingBatches | photo_batches.PhotoBatches
+
+
 def create(
   config: Config,
   split: datasets.CaptionSplit,
   num_views: int,
   num_devices: int,
   photos: PhotoTraining | None,
-) -> input_pipeline.TrainingBatches | photo_batches.PhotoBatches:
+) -> Batches:
   """Plan the batches of a run.
 
   Args:
@@ -56,4 +60,21 @@ def create(
     captions_per_row=config.captions_per_row,
     num_views=num_views,
     **planned,
+  )
+
+
+def tell(
+  split: datasets.CaptionSplit,
+  vocabulary: Vocabulary,
+  batches: Batches,
+  num_devices: int,
+) -> str:
+  """Return what the log says of a run's batches."""
+  devices = messages.counted(num_devices * jax.process_count(), 'device')
+  return (
+    f'{messages.counted(len(split.image_ids), "image")}, '
+    f'{messages.counted(len(split.owner), "caption")}, '
+    f'{len(vocabulary):,} words; {batches.steps_per_epoch} steps an epoch, '
+    f'row lengths {", ".join(map(str, batches.buckets))}, '
+    f'{100 * batches.padding:.1f}% padding; {devices}'
   )

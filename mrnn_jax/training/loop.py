@@ -1,6 +1,7 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import math
 from typing import Any
 
@@ -9,10 +10,11 @@ import jax
 from mrnn_jax import models, stored_model
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
+from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import messages, parallel, stopping
+from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
 from mrnn_jax.training import batches as batches_lib
 from mrnn_jax.training import fitting, optimizers, run_record, run_times
@@ -84,9 +86,7 @@ def train(config: Config) -> None:
         config, devices, dataset, vocabulary, description, checkpoints
       )
       return
-    blocks = photos_lib.carried_blocks(dataset, start, stored)
-    if photos:
-      blocks = photos.first_blocks()
+    blocks = photos_lib.first_blocks(photos, dataset, start, stored)
     run = _Run(
       config, devices, dataset, vocabulary, description, start, photos, blocks
     )
@@ -165,15 +165,7 @@ class _Run:
       encoder=photos and photos.in_step(),
     )
     self.compiled_lengths: set[int] = set()
-    num_devices = len(devices) * jax.process_count()
-    say(
-      f'{messages.counted(len(self.split.image_ids), "image")}, '
-      f'{messages.counted(len(self.split.owner), "caption")}, '
-      f'{len(vocabulary):,} words; {steps_per_epoch} steps an epoch, '
-      f'row lengths {", ".join(map(str, self.batches.buckets))}, '
-      f'{100 * self.batches.padding:.1f}% padding; '
-      f'{messages.counted(num_devices, "device")}'
-    )
+    say(batches_lib.tell(self.split, vocabulary, self.batches, len(devices)))
     if start:
       say(start_lib.tell(config, start))
 
@@ -238,8 +230,13 @@ class _Run:
         config.profile_steps, config.workdir, step, self.total_steps
       ) as profiler,
       self.clock.hearing_of_compiles(),
+      contextlib.closing(
+        self.batches.iterate(step, self.total_steps, config.reader_threads)
+      ) as batches,
     ):
-      self.take_steps(checkpoints, state, step, progress, log, profiler)
+      self.take_steps(
+        checkpoints, state, step, progress, batches, log, profiler
+      )
 
   def take_steps(
     self,
@@ -247,6 +244,7 @@ class _Run:
     state: TrainState,
     step: int,
     progress: Mapping[str, Any],
+    batches: Iterator[Batch],
     log: Log,
     profiler: Profiler,
   ) -> None:
@@ -257,6 +255,7 @@ class _Run:
       state: after ``step`` steps, host arrays.
       step: steps that are taken.
       progress: what the run had reached.
+      batches: of the steps that follow.
       log: is told of every step.
       profiler: is asked at every step.
 
@@ -275,10 +274,6 @@ class _Run:
       )
     )
     plateau = run_record.Plateau(config, {'validated_step': step, **progress})
-    workers = {'num_workers': config.photo_workers} if self.photos else {}
-    batches = self.batches.iterate(
-      step, self.total_steps, config.reader_threads, **workers
-    )
     stop = parallel.Agreement(self.devices, stopping.requested)
     pending = None
 

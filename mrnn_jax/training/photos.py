@@ -62,10 +62,6 @@ class PhotoTraining:
     params = self.network.params
     return {name: params[name] for name in params if name not in self.own}
 
-  def first_blocks(self) -> dict[str, Any]:
-    """Return the blocks that a model carries, as they begin."""
-    return {name: self.network.params[name] for name in self.own}
-
   def in_step(self) -> Callable[[Any, Any, Array], Array]:
     """Return what gives features in a training step, see ``encoder_of``."""
     config = self.config
@@ -86,7 +82,11 @@ class PhotoTraining:
       config.augment_area, config.augment_flip, config.augment_color
     )
     return photo_batches.PhotoBatches(
-      split, self.network.image_size, augmentation, **how
+      split,
+      self.network.image_size,
+      augmentation,
+      num_workers=config.photo_workers,
+      **how,
     )
 
   def features(
@@ -226,15 +226,19 @@ def open_for(
   )
 
 
-def carried_blocks(
+def first_blocks(
+  photos: PhotoTraining | None,
   dataset: datasets.Dataset,
   start: Start | None,
   stored: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-  """Return the encoder's blocks that a run on features carries along.
+  """Return the encoder's blocks that a model carries, as they begin.
 
-  Of one that goes on zeros, in whose place the checkpoint's come.
+  A run on features carries those of its start along; where it goes on, these
+  are zeros, in whose place the checkpoint's come.
   """
+  if photos:
+    return {name: photos.network.params[name] for name in photos.own}
   if start:
     return dict(start.encoder or {})
   names = stored.get('start', {}).get('blocks', ()) if stored else ()

@@ -176,8 +176,8 @@ def test_crops_show_a_part():
 def test_worker_processes_give_the_same_and_end_with_their_parent(
   split, tmp_path
 ):
-  made = batches(split, ALL)
-  found = made.iterate(2, 7, num_threads=1, num_workers=2)
+  made = batches(split, ALL, num_workers=2)
+  found = made.iterate(2, 7, num_threads=1)
   for step, batch in enumerate(found, start=2):
     for name, value in made.batch(step).items():
       np.testing.assert_array_equal(batch[name], value)
@@ -193,7 +193,7 @@ def test_worker_processes_give_the_same_and_end_with_their_parent(
     '  from mrnn_jax.data import datasets\n'
     f'  dataset = datasets.open_dataset("p", {str(tmp_path)!r})\n'
     '  split = datasets.load_split(dataset, "train", dataset.vocabulary(1))\n'
-    '  found = t.batches(split).iterate(0, 999, 1, 2)\n'
+    '  found = t.batches(split, num_workers=2).iterate(0, 999, 1)\n'
     '  next(found)\n'
     '  children = multiprocessing.active_children()\n'
     '  print(*(child.pid for child in children), flush=True)\n'
