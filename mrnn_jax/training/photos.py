@@ -136,8 +136,8 @@ class PhotoTraining:
     return datasets.feature_statistics(features)
 
   def no_features(self) -> np.ndarray:
-    """Return [0, D] features."""
-    return np.zeros((0, self.network.feature_size), np.float32)
+    """Return features [1, D] that stand for none, as Orbax saves no [0, D]."""
+    return np.zeros((1, self.network.feature_size), np.float32)
 
   def norm_features(
     self,

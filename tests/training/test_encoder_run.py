@@ -49,6 +49,11 @@ def train(workdir, folder, **changes):
   tasks.run(tiny_run.given(config))
 
 
+def read_log(workdir):
+  text = (workdir / 'log.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
 @pytest.fixture(scope='module')
 def trained(boxes, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('trained') / 'w'
@@ -59,7 +64,7 @@ def trained(boxes, tmp_path_factory):
 def test_the_model_that_is_stored_has_learned_and_has_its_encoder(
   trained, boxes, network
 ):
-  lines = [json.loads(x) for x in (trained / 'log.jsonl').open()]
+  lines = read_log(trained)
   costs = [x['train_perplexity'] for x in lines if 'train_perplexity' in x]
   assert costs[-1] < 0.7 * costs[0]
   model = mrnn_jax.load(trained)
@@ -184,10 +189,7 @@ def test_a_run_begins_from_features_and_one_from_that(
     dict(first.variables['statistics']),
   )
   # Step 0 is the start itself: photos give what features gave.
-  lines = [
-    [json.loads(x) for x in (tmp_path / name / 'log.jsonl').open()]
-    for name in ('frozen', 'tuned')
-  ]
+  lines = [read_log(tmp_path / name) for name in ('frozen', 'tuned')]
   best = min(
     x['validation_perplexity'] for x in lines[0] if 'validation_perplexity' in x
   )
