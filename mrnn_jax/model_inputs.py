@@ -78,9 +78,10 @@ def sees_photos_of(
   theirs = Encoder(**dataset.metadata['encoder'])
   if dataset.has_features and not mine.differs_from(theirs):
     return False
-  from mrnn_jax.encoders import encode  # Here, as most datasets have none.
+  # Here, as most datasets have none.
+  from mrnn_jax.encoders import encode, fine_tuning
 
-  name, resize = encode.parse_description(mine.name.removesuffix(encode.TUNED))
+  name, resize = encode.parse_description(fine_tuning.base_of(mine).name)
   # They are stored as their encoder is to see them, at whatever size.
   return bool(name) and resize == encode.parse_description(theirs.name)[1]
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import model_inputs, models, stored_calibration, stored_model
+from mrnn_jax.data.feature_files.table import Encoder
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
@@ -94,11 +95,10 @@ class TrainedModel(FromPython, SeesPhotos):
     base_encoder = dataset['encoder']
     if encoder:
       # Here, as most models have none.
-      from mrnn_jax.encoders import encode, fine_tuning
+      from mrnn_jax.encoders import fine_tuning
 
-      name = base_encoder['name'].removesuffix(encode.TUNED) + encode.TUNED
-      changed = {'name': name, 'weights': fine_tuning.checksum(encoder)}
-      dataset = {**dataset, 'encoder': changed}
+      changed = fine_tuning.changed(Encoder(**base_encoder), encoder)
+      dataset = {**dataset, 'encoder': dataclasses.asdict(changed)}
     model = cls(
       model=models.create_model(
         config.model, len(vocabulary), feature_size, config.fixed()

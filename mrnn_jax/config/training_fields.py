@@ -26,6 +26,14 @@ def _schedule(*names: str) -> Sequence[When]:
   )
 
 
+# With photos a row is an image.
+_SEES_FEATURES = When(
+  lambda c: c.train_encoder == 'none',
+  'with --train_encoder={train_encoder}',
+  'train on features',
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingFields:
   """How the model is trained."""
@@ -44,6 +52,7 @@ class TrainingFields:
     'Views of an image (data_prep.extract --views) that training draws from, '
     'the first ones: another at every step, for a caption that says left or '
     'right none that is mirrored. 0: all that the dataset has.',
+    when=(_SEES_FEATURES,),
     low=0,
     high=64,
   )
@@ -165,6 +174,7 @@ class TrainingFields:
     2,
     'Captions laid one after another in a row of a batch, short ones with '
     'long ones, so that little is padding.',
+    when=(_SEES_FEATURES,),
     low=1,
     high=16,
   )

@@ -86,10 +86,9 @@ def load(
   Raises:
     InputError: the encoder is not one of ours, or its weights are others.
   """
-  base = encoder.name
   if blocks:
-    base = base.removesuffix(encode.TUNED)
-  name, resize = encode.parse_description(base)
+    encoder = base_of(encoder)
+  name, resize = encode.parse_description(encoder.name)
   if not name:
     raise InputError(
       f'the model was trained on features of {printable(encoder.name)!r}, '
@@ -101,14 +100,25 @@ def load(
   network = encoders.load(name, weights or None)
   if not blocks:
     return network, resize
-  known = '' if encoder.name.endswith(encode.TUNED) else encoder.weights
-  if known not in ('', network.weights):
+  if encoder.weights not in ('', network.weights):
     raise InputError(
       f'the model has trained a part of {name} whose other weights are '
-      f'{known[:12]}, those at hand are {network.weights[:12]}: give that file '
-      'by --encoder_weights.'
+      f'{encoder.weights[:12]}, those at hand are {network.weights[:12]}: give '
+      'that file by --encoder_weights.'
     )
   return tuned(network, blocks), resize
+
+
+def base_of(encoder: Encoder) -> Encoder:
+  """Return what an encoder was before it was trained further."""
+  if not encoder.name.endswith(encode.TUNED):
+    return encoder
+  return Encoder(encoder.name.removesuffix(encode.TUNED))
+
+
+def changed(encoder: Encoder, blocks: Blocks) -> Encoder:
+  """Return what an encoder is with blocks that were trained further."""
+  return Encoder(base_of(encoder).name + encode.TUNED, checksum(blocks))
 
 
 def misfit(
@@ -120,7 +130,7 @@ def misfit(
     encoder: the name of the ``Encoder`` that they are changed from.
     arrays: shape and dtype by 'block/layer/array'.
   """
-  name, _ = encode.parse_description(encoder.removesuffix(encode.TUNED))
+  name, _ = encode.parse_description(base_of(Encoder(encoder)).name)
   network = encoders.without_weights(name) if name else None
   if network is None or network.module is None:
     return f'it carries an encoder, of {printable(encoder[:80])}'

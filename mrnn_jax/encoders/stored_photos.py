@@ -47,15 +47,17 @@ class StoredPhotos:
     """
     images = np.arange(len(stored)) if images is None else images
     mine = images[parallel.own_rows(len(images))]
+    # As many batches everywhere, since all ask together whether to stop.
+    share = -(-len(images) // jax.process_count())
     size = self._network.image_size
     pixels = photos.ahead(lambda i: augmentation.decode(stored[i], size), mine)
     features = np.zeros((len(mine), self._network.feature_size), np.float32)
     n = len(self._devices)
     name = self._network.name
     with Progress(f'encode by {name}', 'photos') as progress:
-      for first in range(0, len(mine), self._rows):
+      for first in range(0, share, self._rows):
         between()
-        count = min(self._rows, len(mine) - first)
+        count = max(0, min(self._rows, len(mine) - first))
         batch = np.zeros((self._rows, size, size, 3), np.uint8)
         for row in range(count):
           batch[row] = self._sound(next(pixels))

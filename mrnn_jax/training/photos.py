@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mrnn_jax import encoders
 from mrnn_jax.config import Config
 from mrnn_jax.data import datasets, image_features, photo_batches
 from mrnn_jax.data.augmentation import Augmentation
@@ -125,7 +126,7 @@ class PhotoTraining:
     self, split: datasets.CaptionSplit, seed: int
   ) -> dict[str, np.ndarray]:
     """Return mean and deviation of the features that a run begins with."""
-    if split.features is not None and not self.network.tuned:
+    if split.features is not None:
       return datasets.feature_statistics(split.features)
     drawn = datasets.sample_images(
       len(split.image_ids), _STATISTICS_IMAGES, seed
@@ -194,23 +195,22 @@ def open_for(
     )
   carried = {}
   if stored:
-    base = Encoder(**stored['dataset']['encoder'])
-    names = stored.get('start', {}).get('blocks', ())
+    told, names = stored['dataset']['encoder'], start_blocks(stored)
   elif start:
     carried = start.encoder or {}
-    base, names = Encoder(**start.base_encoder), carried
+    told, names = start.base_encoder, tuple(carried)
   else:
-    base, names = Encoder(**dataset.metadata['encoder']), ()
+    told, names = dataset.metadata['encoder'], ()
+  base = fine_tuning.base_of(Encoder(**told))
   network, resize = fine_tuning.load(base, carried, config.encoder_weights)
   if not network.tuned:
-    known = base.weights
-    base = encode.describe(network, resize)
-    if known not in ('', base.weights):
+    at_hand = encode.describe(network, resize)
+    if base.differs_from(at_hand):
       raise InputError(
-        f'the features of {dataset.path} were made with the weights '
-        f'{known[:12]}, those at hand are {base.weights[:12]}: give that file '
-        'by --encoder_weights.'
+        f'the run is of {base}, at hand is {at_hand}: give its weights file by '
+        '--encoder_weights.'
       )
+    base = base if stored else at_hand
   trained = fine_tuning.chosen(
     network, config.train_encoder, config.train_encoder_blocks
   )
@@ -241,14 +241,17 @@ def first_blocks(
     return {name: photos.network.params[name] for name in photos.own}
   if start:
     return dict(start.encoder or {})
-  names = stored.get('start', {}).get('blocks', ()) if stored else ()
+  names = start_blocks(stored) if stored else ()
   if not names:
     return {}
-  from mrnn_jax import encoders
-
-  described = dataset.metadata['encoder']['name']
-  name, _ = encode.parse_description(described.removesuffix(encode.TUNED))
+  base = fine_tuning.base_of(Encoder(**dataset.metadata['encoder']))
+  name, _ = encode.parse_description(base.name)
   return fine_tuning.zeros(encoders.without_weights(name), names)
+
+
+def start_blocks(stored: Mapping[str, Any]) -> tuple[str, ...]:
+  """Return the names of the blocks that a run's start has carried."""
+  return tuple(stored.get('start', {}).get('blocks', ()))
 
 
 def encoder_of(
