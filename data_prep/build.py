@@ -103,7 +103,7 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     'photo_size',
     None,
     'Pixels of a side that photos are stored with (as many as the encoder'
-    ' takes).',
+    ' takes). With --dataset=scenes: store its pictures too.',
     flag_values=values,
   )
   text(
@@ -312,6 +312,7 @@ def _build_scenes(config: BuildConfig) -> tuple[epath.Path, bool]:
     config.seed,
     encode.describe(network, 'squash'),
     f'pictures {scenes.VERSION}',
+    f'{config.photo_size} pixels' if config.photo_size else '',
   )
   if dataset.is_there(config.root, 'scenes', wanted, config.overwrite):
     return dataset.dataset_path(config.root, 'scenes'), False
@@ -325,7 +326,12 @@ def _build_scenes(config: BuildConfig) -> tuple[epath.Path, bool]:
     encoded.encoder,
   )
   checked = _check_features(checked, made.raw, table)
-  content = Content('scenes', checked, Images.of_features(table), wanted)
+  images = Images.of_features(table)
+  if config.photo_size:
+    stored = photo_table.Stored(config.photo_size, 'squash')
+    found = photo_table.PhotoTable(pictures, stored)
+    images = dataclasses.replace(images, photos=found)
+  content = Content('scenes', checked, images, wanted)
   return dataset.write(content, config.root), True
 
 

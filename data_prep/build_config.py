@@ -81,8 +81,15 @@ class BuildConfig:
           ' like 0.1.'
         )
     beam_engine.check(self.beam_runner, self.beam_options)
+    low, high = PHOTO_SIZES
+    if self.photo_size is not None and not low <= self.photo_size <= high:
+      raise errors.InputError(
+        f'--photo_size={self.photo_size}: give pixels of a side from {low} to'
+        f' {high}.'
+      )
     if self.dataset == 'scenes':
       flags_of_files = [*FILE_FLAGS, *SPLIT_FLAGS[:-1], 'beam_runner']
+      flags_of_files.remove('photo_size')
       given = [name for name in flags_of_files if getattr(self, name)]
       if given:
         raise errors.InputError(
@@ -110,12 +117,6 @@ class BuildConfig:
       raise errors.InputError(
         f'--photo_size={self.photo_size} is of photos: give them with --photos,'
         ' or leave it out.'
-      )
-    low, high = PHOTO_SIZES
-    if self.photo_size is not None and not low <= self.photo_size <= high:
-      raise errors.InputError(
-        f'--photo_size={self.photo_size}: give pixels of a side from {low} to'
-        f' {high}.'
       )
 
   @property

@@ -39,6 +39,7 @@ class ExtractConfig:
   images: str = ''
   encoder: str = encoders.DEFAULT
   weights: str | None = None
+  model: str | None = None
   resize: str = 'squash'
   batch_size: int = 0
   views: int = 1
@@ -64,6 +65,16 @@ class ExtractConfig:
         raise InputError(
           f'--{name}={getattr(self, name)}: choose one of {", ".join(choices)}.'
         )
+    other = [
+      f'--{name}'
+      for name, default in (('encoder', encoders.DEFAULT), ('resize', 'squash'))
+      if self.model and getattr(self, name) != default
+    ]
+    if other:
+      raise InputError(
+        f'--model={self.model} says itself how photos are encoded: leave out '
+        f'{" and ".join(other)}.'
+      )
     if self.batch_size < 0:
       raise InputError(
         f'--batch_size={self.batch_size} is too small: at least 1, or 0 for'
@@ -111,6 +122,12 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
     None,
     'Weights file: .pth, .safetensors or .npz. Those of efficientnet_lite0, 1'
     ' and 2 come with pip packages.',
+  )
+  text(
+    'model',
+    None,
+    'Workdir or file of a trained model, whose encoder is taken: --encoder and'
+    ' --resize are as it was trained.',
   )
   text(
     'resize',
@@ -165,7 +182,7 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   )
   return {
     'Photos': ['images', 'resize', 'views'],
-    'Encoder': ['encoder', 'weights', 'batch_size'],
+    'Encoder': ['encoder', 'weights', 'model', 'batch_size'],
     'Where to write': ['output', 'dtype', 'overwrite'],
     'Who works': ['readers', 'beam_runner', 'beam_options'],
   }
@@ -185,8 +202,8 @@ def extract(config: ExtractConfig):
   output = pathlib.Path(config.output).expanduser()
   found = photos.find_all(config.images)
   _check_names(found)
-  network = encoders.load(config.encoder, config.weights)
-  encoder = encode.describe(network, config.resize)
+  network, resize = _open_encoder(config)
+  encoder = encode.describe(network, resize)
   if output.exists() and not config.overwrite:
     _check_output(output, found, encoder, config.views)
     # Of a run that was killed when all was done.
@@ -201,7 +218,7 @@ def extract(config: ExtractConfig):
   )
   if config.beam_runner:
     how = feature_jobs.How(
-      config.encoder, config.weights, config.resize, batch_size, config.views
+      config.encoder, config.weights, resize, batch_size, config.views
     )
     options = beam_engine.check(config.beam_runner, config.beam_options)
     feature_jobs.make(parts, found, how, config.beam_runner, options)
@@ -209,7 +226,7 @@ def extract(config: ExtractConfig):
     batches = encode.encode_batches(
       found,
       network,
-      config.resize,
+      resize,
       batch_size,
       parts.done,
       num_processes=config.readers,
@@ -227,6 +244,15 @@ def extract(config: ExtractConfig):
     f'Encoder: {encoder.name}; weights {encoder.weights[:16]}.'
   )
   _report(unreadable, feature_parts.report_path(output))
+
+
+def _open_encoder(config: ExtractConfig) -> tuple[encoders.Network, str]:
+  """Return the encoder, and how photos become squares."""
+  if not config.model:
+    return encoders.load(config.encoder, config.weights), config.resize
+  from mrnn_jax.trained import TrainedModel  # Here, as most do without.
+
+  return TrainedModel.load(config.model).network(config.weights or '')
 
 
 def _check_names(found: Sequence[photos.Photo]):

@@ -181,6 +181,6 @@ class FromPython:
     # Here, as many have features and no photos.
     from mrnn_jax.encoders import encode
 
-    encoded = encode.encode_alike(self.encoder_name, photos, weights)
+    encoded = encode.encode_given(photos, self.networks(weights))
     self.check_encoder(vars(encoded.encoder), 'what encodes photos here')
     return encoded

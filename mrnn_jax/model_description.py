@@ -141,6 +141,7 @@ def _form() -> dict[str, Any]:
       'dataset': str,
       'step': int,
       'new_words': int,
+      'blocks?': [str],
     },
     'ensemble?': {
       'mean': str,

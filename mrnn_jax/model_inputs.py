@@ -43,14 +43,47 @@ def check_features(
 def check_dataset(
   trained_on: Mapping[str, Any], dataset: 'datasets.Dataset'
 ) -> None:
-  """Raise InputError where a dataset's features are of another kind."""
+  """Raise InputError where a dataset's images are of another kind."""
+  if sees_photos_of(trained_on, dataset):
+    return
   check_encoder(trained_on, dataset.metadata['encoder'], dataset.place)
+  if not dataset.has_features:
+    raise InputError(
+      f'{dataset.place} has photos alone, which '
+      f'{trained_on["encoder"]["name"]} cannot see here: build it with the '
+      'features that the model was trained on.'
+    )
   if dataset.feature_size != trained_on['feature_size']:
     raise InputError(
       f'the model was trained on features of {trained_on["feature_size"]} '
       f'numbers, {dataset.place} has {dataset.feature_size}: use the features '
       'that it was trained on.'
     )
+
+
+def sees_photos_of(
+  trained_on: Mapping[str, Any], dataset: 'datasets.Dataset'
+) -> bool:
+  """Say whether a model takes the photos of a dataset, not its features.
+
+  It does where there are photos for its encoder, and no features by it.
+
+  Args:
+    trained_on: ``TrainedModel.dataset``.
+    dataset: that it is used on.
+  """
+  if not dataset.photo_size:
+    return False
+  mine = Encoder(**trained_on['encoder'])
+  theirs = Encoder(**dataset.metadata['encoder'])
+  if dataset.has_features and not mine.differs_from(theirs):
+    return False
+  # Here, as most datasets have none.
+  from mrnn_jax.encoders import encode, fine_tuning
+
+  name, resize = encode.parse_description(fine_tuning.base_of(mine).name)
+  # They are stored as their encoder is to see them, at whatever size.
+  return bool(name) and resize == encode.parse_description(theirs.name)[1]
 
 
 def check_encoder(

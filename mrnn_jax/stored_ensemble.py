@@ -85,6 +85,11 @@ def _check(stored: Sequence[StoredModel], paths: Sequence[Any]) -> None:
         f'{path} holds a model {name}, which cannot be in an ensemble: name '
         'models that are trained step by step and give words a probability.'
       )
+    if 'encoder' in model.variables:
+      raise InputError(
+        f'{path} was trained together with its encoder, and an ensemble sees '
+        'features alone: leave it out.'
+      )
     sees |= kind.sees_images
     words = description['vocabulary']
     if words != first:

@@ -20,6 +20,8 @@ SUFFIX = '.npz'
 _VERSION = 1
 # Parameters hardly pack: beyond this a file that packs well is no model.
 _SMALL_BYTES = 2**24
+# Of a trained encoder's blocks, among the names of arrays.
+_ENCODER = 'encoder/'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class StoredModel:
 
   Attributes:
     description: what ``describe`` returns, with 'step'.
-    variables: 'params' and 'statistics', float32.
+    variables: 'params' and 'statistics', float32, and 'encoder', the blocks of
+      the encoder that were trained with it, if any were.
     norm_features: [K, D] features of training images, to estimate P(w) from.
   """
 
@@ -53,7 +56,7 @@ def write(path: epath.PathLike, stored: StoredModel) -> None:
     'norm_features': _half('norm_features', stored.norm_features)
   }
   for name, value in _flat(stored.variables).items():
-    params = name.startswith('params/')
+    params = name.startswith(('params/', _ENCODER))
     arrays[name] = _half(name, value) if params else np.asarray(value)
   description = {'version': _VERSION, **stored.description}
   arrays['description'] = np.asarray(json.dumps(description))
@@ -106,6 +109,7 @@ def _check_arrays(
   shapes: dict[str, Any] = {
     name: len(shape) if free else shape for name, (shape, _) in wanted.items()
   }
+  encoder = {n: found.pop(n) for n in list(found) if n.startswith(_ENCODER)}
   different = [
     f'{printable(name[:50])} is {found.get(name, "missing")}, not '
     f'{shapes.get(name, "of the model")}'
@@ -114,10 +118,19 @@ def _check_arrays(
   ]
   if len(norm_features) != 2 or norm_features[1] != D:
     different.append(f'norm_features is {norm_features}, not [K, {D}]')
+  if encoder:
+    # Here, as most models have none.
+    from mrnn_jax.encoders import fine_tuning
+
+    blocks = {n.removeprefix(_ENCODER): arrays[n] for n in encoder}
+    name = description['dataset']['encoder']['name']
+    if wrong := fine_tuning.misfit(name, blocks):
+      different.append(wrong)
   different += [
     f'{name} is of {dtype}'
     for name, (_, dtype) in arrays.items()
-    if not np.issubdtype(dtype, wanted.get(name, (None, np.floating))[1])
+    if name not in encoder
+    and not np.issubdtype(dtype, wanted.get(name, (None, np.floating))[1])
   ]
   if different:
     raise InputError(
@@ -215,9 +228,12 @@ def _read_workdir(workdir: epath.Path) -> StoredModel:
   source = f'the checkpoint of step {step} in {workdir}'
   model_description.check(checkpoint.description, source)
   state = checkpoint.state  # A run may keep an average of its parameters.
+  params = dict(state.get('average', state['params']))
+  encoder = params.pop('encoder', None)
   variables = {
-    'params': state.get('average', state['params']),
+    'params': params,
     'statistics': checkpoint.model['statistics'],
+    **({'encoder': encoder} if encoder else {}),
   }
   norm_features = checkpoint.model['norm_features']
   arrays = {**_flat(variables), 'norm_features': norm_features}

@@ -27,11 +27,13 @@ from mrnn_jax import (
   stored_ensemble,
   stored_model,
 )
+from mrnn_jax.data.feature_files.table import Encoder
 from mrnn_jax.data.vocabulary import Vocabulary, tokenize
 from mrnn_jax.decoding import generate as generate_lib
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
 from mrnn_jax.from_python import FromPython
+from mrnn_jax.photo_model import SeesPhotos
 from mrnn_jax.ranking.best_items import Ranking
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Progress, Ranker
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedModel(FromPython):
+class TrainedModel(FromPython, SeesPhotos):
   """A model of a workdir, with everything that it takes along.
 
   Attributes:
@@ -59,6 +61,8 @@ class TrainedModel(FromPython):
     stored_config: the fixed fields as the model was stored with them.
     calibration: what the confidence of its captions is computed from.
     ensemble: of several models put together: their 'mean' and 'members'.
+    encoder: the blocks of its encoder that were trained with it, if any.
+    base_encoder: what these are changed from; else what ``dataset`` tells.
   """
 
   model: models.Model
@@ -72,6 +76,8 @@ class TrainedModel(FromPython):
   stored_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   calibration: Mapping[str, Any] | None = None
   ensemble: Mapping[str, Any] | None = None
+  encoder: Mapping[str, Any] | None = None
+  base_encoder: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def load(
@@ -99,17 +105,29 @@ class TrainedModel(FromPython):
     description = stored.description
     config = config_lib.complete(config_lib.Given(), description, str(path))
     vocabulary = Vocabulary(tuple(description['vocabulary']))
+    dataset = description['dataset']
+    variables = dict(stored.variables)
+    encoder = variables.pop('encoder', None)
+    base_encoder = dataset['encoder']
+    if encoder:
+      # Here, as most models have none.
+      from mrnn_jax.encoders import fine_tuning
+
+      changed = fine_tuning.changed(Encoder(**base_encoder), encoder)
+      dataset = {**dataset, 'encoder': dataclasses.asdict(changed)}
     model = cls(
       model=model_description.create(description, str(path)),
-      variables=stored.variables,
+      variables=variables,
       vocabulary=vocabulary,
       norm_features=stored.norm_features,
       config=config,
-      dataset=description['dataset'],
+      dataset=dataset,
       step=description['step'],
       stored_config=description['config'],
       ensemble=description.get('ensemble'),
       devices=devices or parallel.local_devices(),
+      encoder=encoder,
+      base_encoder=base_encoder,
     )
     calibration = stored_calibration.of_model(description, model.identity())
     return dataclasses.replace(model, calibration=calibration)
@@ -135,13 +153,14 @@ class TrainedModel(FromPython):
       fixed,
       remembered,
       self.vocabulary.words,
-      self.dataset,
+      {**self.dataset, 'encoder': self.base_encoder or self.dataset['encoder']},
       step=self.step,
       **({'ensemble': self.ensemble} if self.ensemble else {}),
       **stored_calibration.carried(self.calibration, len(norm_features)),
     )
+    encoder = {'encoder': self.encoder} if self.encoder else {}
     stored = stored_model.StoredModel(
-      description, self.variables, norm_features
+      description, {**self.variables, **encoder}, norm_features
     )
     stored_model.write(path, stored)
 
@@ -257,7 +276,7 @@ class TrainedModel(FromPython):
     return self.dataset['encoder']['name']
 
   def check_dataset(self, dataset: 'datasets.Dataset') -> None:
-    """Raise InputError where a dataset's features are of another kind."""
+    """Raise InputError where a dataset's images are of another kind."""
     model_inputs.check_dataset(self.dataset, dataset)
 
   def check_encoder(self, encoder: Mapping[str, str], source: str) -> None:
@@ -276,7 +295,7 @@ class TrainedModel(FromPython):
     digest = hashlib.sha256(repr(stored).encode())
     if self.ensemble:
       digest.update(repr(self.ensemble).encode())
-    for leaf in jax.tree.leaves(self.variables):
+    for leaf in jax.tree.leaves((self.variables, self.encoder)):
       digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
 

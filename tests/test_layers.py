@@ -35,7 +35,7 @@ LAYERS = (
   ('mrnn_jax.model_description',),
   ('mrnn_jax.stored_model',),
   ('mrnn_jax.stored_ensemble',),
-  ('mrnn_jax.from_python',),
+  ('mrnn_jax.from_python', 'mrnn_jax.photo_model'),
   ('mrnn_jax.trained',),
   ('mrnn_jax.evaluation',),
   ('mrnn_jax.scoring', 'mrnn_jax.training'),

@@ -57,9 +57,9 @@ def check(config: Any) -> None:
       'begins from nothing; only models that are trained step by step can '
       'begin from another.'
     )
+  model = models.MODELS[config.model]
   if config.objective == 'self_critical':
-    kind = models.MODELS[config.model]
-    if not (kind.writes and kind.sees_images and not kind.fitted):
+    if not (model.writes and model.sees_images and not model.fitted):
       raise InputError(
         f'--objective=self_critical is for models that write captions of '
         f'images and are trained step by step, not for --model={config.model}.'
@@ -68,6 +68,21 @@ def check(config: Any) -> None:
       raise InputError(
         '--objective=self_critical goes on from a trained model: name it by '
         '--init_from=W.'
+      )
+  if config.train_encoder != 'none':
+    if model.fitted or not model.sees_images:
+      raise InputError(
+        f'--train_encoder={config.train_encoder}: no gradient comes from '
+        f'--model={config.model} to its images; choose one that sees them and '
+        'is trained step by step.'
+      )
+    if config.teacher or config.objective != 'likelihood':
+      flag = (
+        '--teacher' if config.teacher else f'--objective={config.objective}'
+      )
+      raise InputError(
+        f'{flag} reads features that do not change in training: leave out '
+        f'--train_encoder={config.train_encoder}.'
       )
   if OBJECTIVES[config.objective].whole_batch and config.accumulate_steps > 1:
     raise InputError(

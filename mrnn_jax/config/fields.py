@@ -28,6 +28,11 @@ DATASET = When(
   'with --photos or --features',
   'leave these out',
 )
+TRAINS_ENCODER = When(
+  lambda c: c.train_encoder != 'none',
+  'with --train_encoder=none',
+  'choose --train_encoder=last or all',
+)
 FEATURES = When(lambda c: c.features, 'without --features', 'give --features')
 PHOTOS = When(lambda c: c.photos, 'without --photos', 'give --photos')
 

@@ -3,8 +3,8 @@
 import dataclasses
 
 from mrnn_jax import models
-from mrnn_jax.config.fields import FEATURES, PHOTOS, When, flag
-from mrnn_jax.config.task_facts import EVALUATION, RANKING
+from mrnn_jax.config.fields import FEATURES, When, flag
+from mrnn_jax.config.task_facts import EVALUATION, RANKING, TRAINING
 from mrnn_jax.runtime import beam_engine
 
 # Only P(w) needs what scoring does not do anyhow.
@@ -38,6 +38,16 @@ _SCORES = When(
   'leave out --merge',
 )
 _BEAM = When(lambda c: c.beam_runner, 'without --beam_runner', 'name a runner')
+_SEES_PHOTOS = When(
+  lambda c: (
+    c.photos
+    or c.task not in ('rank', *TRAINING)
+    # A dataset's photos, if it has any.
+    or (c.task in TRAINING and c.train_encoder != 'none')
+  ),
+  'without photos',
+  'give --photos, or train with --train_encoder',
+)
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,
   'with --task=caption without --photos or --features',
@@ -160,8 +170,16 @@ class OwnFields:
   encoder_weights: str = flag(
     '',
     'Weights file of the encoder, where no pip package brings it.',
-    ('caption', 'rank'),
-    when=(PHOTOS,),
+    (
+      *TRAINING,
+      'evaluate',
+      'retrieve',
+      'calibrate',
+      'caption',
+      'rank',
+      'score',
+    ),
+    when=(_SEES_PHOTOS,),
   )
 
 

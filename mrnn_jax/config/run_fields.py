@@ -4,7 +4,7 @@ import dataclasses
 
 from mrnn_jax import models
 from mrnn_jax.config import task_facts
-from mrnn_jax.config.fields import DATASET, PHOTOS, When, flag
+from mrnn_jax.config.fields import DATASET, PHOTOS, TRAINS_ENCODER, When, flag
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
 from mrnn_jax.data.image_features import FIRST, VIEWS
@@ -141,6 +141,21 @@ class MachineFields:
   )
   reader_threads: int = flag(
     2, 'Threads that read and fill batches.', TRAINING, low=1
+  )
+  photo_workers: int = flag(
+    2,
+    'Processes that read and change the photos of batches; 0: this one does.',
+    TRAINING,
+    when=(TRAINS_ENCODER,),
+    low=0,
+    high=256,
+  )
+  encoder_remat: bool = flag(
+    False,
+    "Compute what is inside the encoder's blocks again for the gradient, and "
+    'do not keep it: less memory, a quarter more work.',
+    TRAINING,
+    when=(TRAINS_ENCODER,),
   )
   log_every_steps: int = flag(
     50, 'A line of log every so many steps.', TRAINING, low=1

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 
-from mrnn_jax.config.fields import When, flag
+from mrnn_jax.config.fields import TRAINS_ENCODER, When, flag
 from mrnn_jax.models.layers import PRECISIONS
 from mrnn_jax.training.objectives import OBJECTIVES
 
@@ -36,6 +36,12 @@ _LIKELIHOOD = (
 _TEACHER = When(
   lambda c: c.teacher, 'without --teacher', 'name one by --teacher=W'
 )
+# With photos a row is an image.
+_SEES_FEATURES = When(
+  lambda c: c.train_encoder == 'none',
+  'with --train_encoder={train_encoder}',
+  'train on features',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +62,63 @@ class TrainingFields:
     'Views of an image (data_prep.extract --views) that training draws from, '
     'the first ones: another at every step, for a caption that says left or '
     'right none that is mirrored. 0: all that the dataset has.',
+    when=(_SEES_FEATURES,),
     low=0,
     high=64,
+  )
+  train_encoder: str = flag(
+    'none',
+    "none: the model sees the dataset's features. last, all: it sees its "
+    'photos (data_prep.build --photos), and the errors go back into the last '
+    'blocks of the encoder, or into all of it; its batch normalisation rests.',
+    choices=('none', 'last', 'all'),
+  )
+  train_encoder_blocks: int = flag(
+    3,
+    'How many blocks of the encoder are trained, from its end.',
+    when=(
+      When(
+        lambda c: c.train_encoder == 'last',
+        'with --train_encoder={train_encoder}',
+        'choose --train_encoder=last',
+      ),
+    ),
+    low=1,
+    high=100,
+  )
+  encoder_learning_rate: float = flag(
+    1e-4,
+    "Peak learning rate of the encoder's blocks; it goes as the model's does.",
+    when=(TRAINS_ENCODER,),
+    low=0,
+  )
+  encoder_weight_decay: float = flag(
+    0.0,
+    "Decoupled weight decay of adamw, on the encoder's kernels.",
+    when=(TRAINS_ENCODER, _optimizer('adamw')),
+    low=0,
+  )
+  augment_area: float = flag(
+    0.5,
+    'Training sees a part of each photo, drawn at every step, of at least this '
+    'share of its area; 1: the whole photo.',
+    when=(TRAINS_ENCODER,),
+    low=0.05,
+    high=1,
+  )
+  augment_flip: bool = flag(
+    True,
+    'Training sees every other photo mirrored, unless one of its captions says '
+    'left or right.',
+    when=(TRAINS_ENCODER,),
+  )
+  augment_color: float = flag(
+    0.2,
+    'Training sees photos whose brightness, contrast and saturation are '
+    'changed by up to this share.',
+    when=(TRAINS_ENCODER,),
+    low=0,
+    high=0.9,
   )
   objective: str = flag(
     'likelihood',
@@ -188,6 +249,7 @@ class TrainingFields:
     2,
     'Captions laid one after another in a row of a batch, short ones with '
     'long ones, so that little is padding.',
+    when=(_SEES_FEATURES,),
     low=1,
     high=16,
   )

@@ -70,6 +70,13 @@ class Features:
         file=sys.stderr,
       )
 
+  @classmethod
+  def of_array(cls, features: np.ndarray) -> 'Features':
+    """Take features [N, D] that lie in memory."""
+    made = cls([{'feature': x} for x in features], cache_mb=0)
+    made._cache = features[:, None]
+    return made
+
   def __len__(self) -> int:
     return len(self._source)
 

@@ -139,8 +139,8 @@ def fill_batch(
       the split takes for its feature.
 
   Returns:
-    tokens and targets [B, T] int32, ``PAD`` where there is nothing; features
-    [B, G, D]; captions [B, G], the caption numbers.
+    tokens and targets [B, T] int32, ``PAD`` where there is nothing; captions
+    [B, G], the caption numbers; features [B, G, D], if the split has any.
   """
   G = rows.shape[1]
   captions = np.full((num_rows, G), -1)
@@ -161,6 +161,9 @@ def fill_batch(
   targets = np.full((num_rows, length), PAD, np.int32)
   tokens.reshape(-1)[place] = split.tokens[source]
   targets.reshape(-1)[place] = split.tokens[source + 1]
+  batch = {'tokens': tokens, 'targets': targets, 'captions': captions}
+  if split.features is None:
+    return batch
   images = split.owner[present]
   if draw_views is None:
     found = split.features[images]
@@ -171,12 +174,7 @@ def fill_batch(
   else:
     features = np.zeros((num_rows, G, found.shape[1]), found.dtype)
     features[there] = found
-  return {
-    'tokens': tokens,
-    'targets': targets,
-    'features': features,
-    'captions': captions,
-  }
+  return {**batch, 'features': features}
 
 
 def tells_sides(captions: Sequence[Sequence[str]]) -> np.ndarray:

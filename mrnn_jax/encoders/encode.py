@@ -9,7 +9,6 @@ import numpy as np
 
 from mrnn_jax import encoders
 from mrnn_jax.data.feature_files import Encoder
-from mrnn_jax.data.feature_files.table import TOGETHER
 from mrnn_jax.encoders import photos
 from mrnn_jax.encoders import views as views_lib
 from mrnn_jax.runtime import progress
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 # How the default encoder is called where features tell what made them.
 DEFAULT = 'efficientnet_lite0, squash to 224 x 224'
+# Behind that of an encoder whose weights were trained further.
+TUNED = ', fine-tuned'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Encoded:
 
 def describe(network: encoders.Network, resize: str) -> Encoder:
   """Return what is written down about features: network, size, resize, file."""
+  size = network.image_size
+  tuned = TUNED if network.tuned else ''
   return Encoder(
-    f'{network.name}, {resize} to {network.image_size} x {network.image_size}',
-    network.weights,
+    f'{network.name}, {resize} to {size} x {size}{tuned}', network.weights
   )
 
 
@@ -98,35 +100,22 @@ def encode_photos(
   return Encoded(ids, features, unreadable, describe(network, resize))
 
 
-def encode_alike(description: str, where: Any, weights: str = '') -> Encoded:
-  """Encode photos as others were.
+def encode_given(
+  where: Any, networks: Sequence[tuple[encoders.Network, str]]
+) -> Encoded:
+  """Encode the photos that somebody gives.
 
   Args:
-    description: the name of the others' ``Encoder``, or of several whose
-      features were put together.
     where: the photos, see ``photos.given``.
-    weights: the encoder's weights file, where no pip package brings it.
+    networks: a CNN and its resize, see ``encode_photos``; of several the
+      features are put together.
 
   Raises:
-    InputError: the encoder is not one of ours, or no photo can be read.
+    InputError: no photo can be read.
   """
-  kinds = [parse_description(x) for x in description.split(TOGETHER)]
-  if not all(name for name, _ in kinds):
-    raise InputError(
-      f'the model was trained on features of {description!r}, which '
-      'this program cannot make: give them by --features=FILE.'
-    )
   found = photos.given(where)
-  files = weights.split(',') if weights else [''] * len(kinds)
-  if len(files) != len(kinds):
-    raise InputError(
-      f'--encoder_weights={weights}: the model was trained on features of '
-      f'{len(kinds)} encoders, so give a file for each, separated by commas; '
-      'one that pip brings may be empty.'
-    )
-  encoded = []
-  for (name, resize), file in zip(kinds, files, strict=True):
-    network = encoders.load(name, file or None)
+  encoded: list[Encoded] = []
+  for network, resize in networks:
     encoded.append(encode_photos(found, network, resize))
     if not encoded[0].ids:
       raise InputError(

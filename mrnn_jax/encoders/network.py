@@ -29,6 +29,8 @@ class Network:
     module: the same as a Flax module, whose fields 'dtype' and 'remat' shape
       how it is trained; None of what can only be applied.
     blocks: names of the parts of ``params``, from the image to the feature.
+    tuned: whether its weights were trained further; 'weights' is then the
+      checksum of what was.
   """
 
   name: str
@@ -40,6 +42,7 @@ class Network:
   apply: Callable[[Any, 'jax.Array'], 'jax.Array']
   module: 'nn.Module | None' = None
   blocks: tuple[str, ...] = ()
+  tuned: bool = False
 
 
 def exactly(

@@ -185,8 +185,8 @@ def make_consensus(
     return None
   # Read twice at most: the captions, and the features to find neighbours by.
   cache_mb = min(config.feature_cache_mb, _CONSENSUS_CACHE_MB)
-  split = datasets.load_split(
-    dataset, 'train', model.vocabulary, cache_mb, views=config.eval_views
+  split = model.load_split(
+    dataset, 'train', config.replace(feature_cache_mb=cache_mb)
   )
   return Consensus(
     split.features,

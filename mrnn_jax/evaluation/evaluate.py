@@ -24,14 +24,7 @@ def load_split(
   first_caption_only: bool,
 ) -> datasets.CaptionSplit:
   """Return the split that a configuration names, in the model's words."""
-  return datasets.load_split(
-    dataset,
-    config.split,
-    model.vocabulary,
-    config.feature_cache_mb,
-    first_caption_only,
-    config.eval_views,
-  )
+  return model.load_split(dataset, config.split, config, first_caption_only)
 
 
 def evaluate(

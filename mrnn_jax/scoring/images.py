@@ -76,10 +76,10 @@ class ImageLookup:
     names, splits, firsts = image_names.Names(), [], [0]
     cache_mb = config.feature_cache_mb
     for name in dataset.builder.info.splits:
-      split = datasets.load_split(
-        dataset, name, model.vocabulary, cache_mb, views=config.eval_views
+      split = model.load_split(
+        dataset, name, config.replace(feature_cache_mb=cache_mb)
       )
-      cache_mb -= split.features.cached_mb  # All together keep to it.
+      cache_mb -= int(split.features.cached_mb)  # All together keep to it.
       splits.append(split.features)
       firsts.append(firsts[-1] + len(split.image_ids))
       for image_id in split.image_ids:

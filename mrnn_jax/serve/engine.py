@@ -13,11 +13,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from mrnn_jax import encoders
 from mrnn_jax.data.vocabulary import UNK, tokenize
 from mrnn_jax.encoders import encode, photos
 from mrnn_jax.runtime import parallel, picture_files
-from mrnn_jax.runtime.errors import InputError, printable
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve.pool import Pool
 from mrnn_jax.serve.readouts import Readouts
 from mrnn_jax.serve.search import Found, Searcher
@@ -77,13 +76,7 @@ class Engine:
     model.check_writes()
     model.check_ranks()
     self.model = model
-    name, self._resize = encode.parse_description(model.encoder_name)
-    if not name:
-      raise InputError(
-        f'the model was trained on features of {printable(model.encoder_name)},'
-        ' which this program cannot make: photos cannot be described by it.'
-      )
-    self._network = encoders.load(name, weights or None)
+    self._network, self._resize = model.network(weights)
     self.encoder = vars(encode.describe(self._network, self._resize))
     model.check_encoder(self.encoder, 'the encoder at hand')
     self.readouts = Readouts(

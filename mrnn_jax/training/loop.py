@@ -1,20 +1,23 @@
 """Training: the loop around the step, from a checkpoint on or from nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import dataclasses
+import math
 from typing import Any
 
 import jax
 
 from mrnn_jax import model_description, models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets
+from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import messages, parallel, stopping
-from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
+from mrnn_jax.training import batches as batches_lib
 from mrnn_jax.training import (
   chosen_objective,
   fitting,
@@ -23,11 +26,17 @@ from mrnn_jax.training import (
   run_times,
   self_critical,
 )
+from mrnn_jax.training import photos as photos_lib
 from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
 from mrnn_jax.training.objectives import CIDER, Setting
 from mrnn_jax.training.profiling import Profiler
-from mrnn_jax.training.step import TrainState, compile_train_step, create_state
+from mrnn_jax.training.step import (
+  ENCODER,
+  TrainState,
+  compile_train_step,
+  create_state,
+)
 
 
 def train(config: Config) -> None:
@@ -55,7 +64,7 @@ def train(config: Config) -> None:
     run_record.check_shared(latest, config.workdir)
     vocabulary = dataset.vocabulary(config.min_word_count)
     progress: dict[str, Any] = {}
-    start = record = None
+    start = record = stored = None
     if latest is not None:
       stored, progress = checkpoints.describe(latest)
       model_description.check(stored, config.workdir)
@@ -67,7 +76,10 @@ def train(config: Config) -> None:
       vocabulary, record = start.vocabulary, start.record
       # The start is validated too: what follows may be no better.
       progress = {'validated_step': -1}
-    description = run_record.describe(config, dataset, vocabulary, record)
+    photos = photos_lib.open_for(config, dataset, devices, start, stored)
+    description = run_record.describe(
+      config, dataset, vocabulary, record, photos and photos.base
+    )
     if latest is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
@@ -83,26 +95,12 @@ def train(config: Config) -> None:
         config, devices, dataset, vocabulary, description, checkpoints
       )
       return
-    run = _Run(config, devices, dataset, vocabulary, description, start)
+    blocks = photos_lib.first_blocks(photos, dataset, start, stored)
+    run = _Run(
+      config, devices, dataset, vocabulary, description, start, photos, blocks
+    )
     with stopping.deferred():
       run.train(checkpoints, latest, progress)
-
-
-def training_views(config: Config, dataset: datasets.Dataset) -> int:
-  """Return how many views of an image training draws from.
-
-  Raises:
-    InputError: the dataset has fewer than are asked for.
-  """
-  there = len(dataset.view_flips)
-  if config.train_views > there:
-    raise InputError(
-      f'--train_views={config.train_views}, but images of {dataset.path} have '
-      f'{messages.counted(there, "view")}: ask for at most so many, or make '
-      'more by "python -m data_prep.extract --views=K" and build the dataset '
-      'again.'
-    )
-  return config.train_views or there
 
 
 class _Run:
@@ -116,8 +114,11 @@ class _Run:
     vocabulary: Vocabulary,
     description: dict[str, Any],
     start: start_lib.Start | None = None,
+    photos: photos_lib.PhotoTraining | None = None,
+    blocks: Mapping[str, Any] | None = None,
   ):
     self.start, self.vocabulary = start, vocabulary
+    self.photos, self.blocks = photos, dict(blocks or {})
     self.config, self.devices, self.description = config, devices, description
     self.clock = run_times.Clock()
     say(f'reading {dataset.place}')
@@ -131,16 +132,9 @@ class _Run:
       )
       for name in ('train', 'validation')
     )
-    self.num_views = training_views(config, dataset)
-    self.batches = input_pipeline.TrainingBatches(
-      self.split,
-      batch_size=config.batch_size,
-      captions_per_row=config.captions_per_row,
-      num_buckets=config.num_buckets,
-      seed=config.seed,
-      row_multiple=len(devices) * jax.process_count() * config.accumulate_steps,
-      shard=(jax.process_index(), jax.process_count()),
-      num_views=self.num_views,
+    self.num_views = batches_lib.num_views(config, dataset)
+    self.batches = batches_lib.create(
+      config, self.split, self.num_views, len(devices), photos
     )
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
@@ -155,7 +149,15 @@ class _Run:
       config.model, len(vocabulary), dataset.feature_size, config.fixed()
     )
     self.schedule = optimizers.create_schedule(config, steps_per_epoch)
-    self.optimizer = optimizers.create_optimizer(config, self.schedule)
+    self.optimizer = optimizers.create_optimizer(
+      config,
+      self.schedule,
+      optimizers.create_schedule(
+        config, steps_per_epoch, config.encoder_learning_rate
+      ),
+      photos.trained if photos else (),
+      bool(self.blocks),
+    )
     self.teacher_forcing = TeacherForcing(self.model, devices)
     self.objective = chosen_objective.create(
       config, dataset, self.split, vocabulary, devices
@@ -172,17 +174,10 @@ class _Run:
       l2=config.l2,
       accumulate_steps=config.accumulate_steps,
       average_decay=config.average_decay,
+      encoder=photos and photos.in_step(),
     )
     self.compiled_lengths: set[int] = set()
-    num_devices = len(devices) * jax.process_count()
-    say(
-      f'{messages.counted(len(self.split.image_ids), "image")}, '
-      f'{messages.counted(len(self.split.owner), "caption")}, '
-      f'{len(vocabulary):,} words; {steps_per_epoch} steps an epoch, '
-      f'row lengths {", ".join(map(str, self.batches.buckets))}, '
-      f'{100 * self.batches.padding:.1f}% padding; '
-      f'{messages.counted(num_devices, "device")}'
-    )
+    say(batches_lib.tell(self.split, vocabulary, self.batches, len(devices)))
     if start:
       say(start_lib.tell(config, start))
 
@@ -194,12 +189,17 @@ class _Run:
     else:
       variables = models.init_variables(self.model, init_key)
     average = bool(self.config.average_decay)
+    if self.blocks:
+      params = {**variables['params'], ENCODER: self.blocks}
+      variables = {**variables, 'params': params}
     return create_state(variables, self.optimizer, key, average)
 
   def first_statistics(self) -> Mapping[str, Any]:
     """Return the features' statistics that the model begins with, and keeps."""
     if self.start:
       return self.start.variables.get('statistics', {})
+    if self.photos:
+      return self.photos.first_statistics(self.split, self.config.seed)
     if self.model.sees_images:
       return datasets.feature_statistics(self.split.features, self.num_views)
     return {}
@@ -221,10 +221,11 @@ class _Run:
       statistics = restored.model['statistics']
       say(f'going on from step {step}')
     # What the model takes along beside its parameters.
-    self.carried = {
-      'statistics': statistics,
-      'norm_features': run_record.norm_features(self.split, config.seed),
-    }
+    if self.photos:  # Their features come with the best model.
+      norm_features = self.photos.no_features()
+    else:
+      norm_features = run_record.norm_features(self.split, config.seed)
+    self.carried = {'statistics': statistics, 'norm_features': norm_features}
     self.setting = Setting(
       self.model, statistics, self.split, self.vocabulary, self.devices
     )
@@ -242,8 +243,13 @@ class _Run:
         config.profile_steps, config.workdir, step, self.total_steps
       ) as profiler,
       self.clock.hearing_of_compiles(),
+      contextlib.closing(
+        self.batches.iterate(step, self.total_steps, config.reader_threads)
+      ) as batches,
     ):
-      self.take_steps(checkpoints, state, step, progress, log, profiler)
+      self.take_steps(
+        checkpoints, state, step, progress, batches, log, profiler
+      )
 
   def take_steps(
     self,
@@ -251,6 +257,7 @@ class _Run:
     state: TrainState,
     step: int,
     progress: Mapping[str, Any],
+    batches: Iterator[Batch],
     log: Log,
     profiler: Profiler,
   ) -> None:
@@ -261,6 +268,7 @@ class _Run:
       state: after ``step`` steps, host arrays.
       step: steps that are taken.
       progress: what the run had reached.
+      batches: of the steps that follow.
       log: is told of every step.
       profiler: is asked at every step.
 
@@ -270,14 +278,15 @@ class _Run:
     config, clock = self.config, self.clock
     # What only validation changes; here the device is not waited for.
     scale = float(state.learning_rate_scale)
-    state, statistics = (
+    state, statistics, self.frozen = (
       parallel.replicate(tree, self.devices, everywhere=True)
-      for tree in (state, self.carried['statistics'])
+      for tree in (
+        state,
+        self.carried['statistics'],
+        self.photos.frozen if self.photos else {},
+      )
     )
     plateau = run_record.Plateau(config, {'validated_step': step, **progress})
-    batches = self.batches.iterate(
-      step, self.total_steps, config.reader_threads
-    )
     stop = parallel.Agreement(self.devices, stopping.requested)
     pending = None
 
@@ -301,7 +310,9 @@ class _Run:
             log.step(*pending)
             pending = None
           with clock.during('validation'):
-            perplexity = self.validate(state, statistics, stop)
+            perplexity = self.validate(
+              state, statistics, stop, plateau.best_perplexity
+            )
           factor = plateau.update(step, perplexity)
           scale *= factor
           state = dataclasses.replace(
@@ -321,10 +332,14 @@ class _Run:
         if self.objective.prepare:
           with clock.during('data'):
             batch = self.objective.prepare(self.setting, state, batch)
-        del batch['captions']
+        if not self.photos:
+          del batch['captions']
         with profiler.step(step + 1, pending), clock.during(self.doing(batch)):
           state, metrics = self.step_fn(
-            state, statistics, parallel.split_rows(batch, len(self.devices))
+            state,
+            statistics,
+            parallel.split_rows(batch, len(self.devices)),
+            self.frozen,
           )
         # Logged a step late, so that the device never waits for the log.
         if pending is not None:
@@ -371,6 +386,7 @@ class _Run:
     state: TrainState,
     statistics: Any,
     between: Callable[[], None] = lambda: None,
+    best: float = math.inf,
   ) -> float:
     """Return the corpus perplexity of the validation split.
 
@@ -380,9 +396,12 @@ class _Run:
       state: replicated.
       statistics: of the features, replicated.
       between: called before every batch; what it raises ends the validation.
+      best: what was reached so far; with less, the training images that the
+        model takes along are encoded by its encoder.
     """
+    params, blocks = photos_lib.split_params(state.measured)
     variables = parallel.local_copies(
-      {'params': state.measured, 'statistics': statistics}, self.devices
+      {'params': params, 'statistics': statistics}, self.devices
     )
     if self.objective.measure is CIDER:
       return -self_critical.validate(
@@ -393,11 +412,19 @@ class _Run:
         self.vocabulary,
         self.config.max_words,
       )
+    validation = self.validation
+    if self.photos:
+      validation = self.photos.seen(blocks, self.frozen, validation, between)
     scores = self.teacher_forcing.log2_probs(
       variables,
-      self.validation,
+      validation,
       self.config.eval_batch_size,
       between=between,
       everywhere=True,
     )
-    return perplexities(scores)['corpus']
+    perplexity = perplexities(scores)['corpus']
+    if self.photos and perplexity < best:
+      self.carried['norm_features'] = self.photos.norm_features(
+        blocks, self.frozen, self.split, between
+      )
+    return perplexity

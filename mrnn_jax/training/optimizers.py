@@ -1,14 +1,26 @@
 """Optimizers and learning rate schedules, from the configuration."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import optax
 
 from mrnn_jax.config import Config
+from mrnn_jax.training.step import ENCODER
 
 
-def create_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
-  """Return the learning rate by step: warm-up, then ``config.schedule``."""
-  peak = config.learning_rate
+def create_schedule(
+  config: Config, steps_per_epoch: int, peak: float | None = None
+) -> optax.Schedule:
+  """Return the learning rate by step: warm-up, then ``config.schedule``.
+
+  Args:
+    config: of the run.
+    steps_per_epoch: of its batches.
+    peak: the highest; by default the model's.
+  """
+  peak = config.learning_rate if peak is None else peak
   total = num_steps(config, steps_per_epoch)
   warmup = min(config.warmup_steps, total - 1)
   if config.schedule == 'cosine':
@@ -29,13 +41,51 @@ def create_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
 
 
 def create_optimizer(
-  config: Config, schedule: optax.Schedule
+  config: Config,
+  schedule: optax.Schedule,
+  encoder_schedule: optax.Schedule | None = None,
+  trained: Sequence[str] = (),
+  carries_encoder: bool = False,
 ) -> optax.GradientTransformation:
-  """Return the optimizer, the clipping of the gradient in front of it."""
+  """Return the optimizer, the clipping of the gradient in front of it.
+
+  Args:
+    config: of the run.
+    schedule: the model's learning rate.
+    encoder_schedule: the encoder's.
+    trained: names of its blocks that are trained.
+    carries_encoder: whether there are blocks of an encoder among the
+      parameters.  They are clipped and updated by themselves, so that a model
+      beside an encoder that rests is trained as without it.
+  """
+  of_model = _optimizer(config, schedule, config.weight_decay)
+  if not carries_encoder:
+    return of_model
+  parts = {'model': of_model, 'frozen': optax.set_to_zero()}
+  if trained:
+    parts['trained'] = _optimizer(
+      config, encoder_schedule, config.encoder_weight_decay
+    )
+
+  def label(path: tuple[Any, ...], _: Any) -> str:
+    names = [key.key for key in path]
+    if names[0] != ENCODER:
+      return 'model'
+    return 'trained' if names[1] in trained else 'frozen'
+
+  return optax.multi_transform(
+    parts, lambda params: jax.tree_util.tree_map_with_path(label, params)
+  )
+
+
+def _optimizer(
+  config: Config, schedule: optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+  """Return the optimizer that is configured, with its clipping."""
   if config.optimizer == 'adamw':
     update = optax.adamw(
       schedule,
-      weight_decay=config.weight_decay,
+      weight_decay=weight_decay,
       mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
     )
   elif config.optimizer == 'adam':

@@ -76,6 +76,7 @@ def describe(
   dataset: datasets.Dataset,
   vocabulary: Vocabulary,
   start: Mapping[str, Any] | None = None,
+  encoder: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """Return what a checkpoint says of its model, as JSON values.
 
@@ -84,6 +85,7 @@ def describe(
     dataset: what it is trained on.
     vocabulary: of its model.
     start: what is recorded of the model that it begins from.
+    encoder: where it sees photos, what its encoder is changed from.
   """
   remembered = config.remembered()
   if config.data_dir:
@@ -100,7 +102,7 @@ def describe(
       'name': dataset.name,
       'fingerprint': dataset.fingerprint,
       'feature_size': dataset.feature_size,
-      'encoder': dataset.metadata.get('encoder', ''),
+      'encoder': encoder or dataset.metadata.get('encoder', ''),
     },
     **({'start': dict(start)} if start else {}),
   )

@@ -27,12 +27,17 @@ class Start:
     variables: parameters, and statistics of the features, of V words.
     vocabulary: the model's words, and behind them those that are new.
     record: JSON of the run's description: 'identity' of the model, 'dataset'
-      that it was trained on, its 'step', how many words are 'new_words'.
+      that it was trained on, its 'step', how many words are 'new_words', and
+      the names of its encoder's 'blocks', if it carries any.
+    encoder: these blocks.
+    base_encoder: what they are changed from, or what its features are of.
   """
 
   variables: models.Variables
   vocabulary: Vocabulary
   record: Mapping[str, Any]
+  encoder: Mapping[str, Any] | None = None
+  base_encoder: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def path_of(init_from: str) -> str:
@@ -93,7 +98,10 @@ def load(
       'dataset': model.dataset['name'],
       'step': model.step,
       'new_words': num_new,
+      **({'blocks': sorted(model.encoder)} if model.encoder else {}),
     },
+    model.encoder,
+    model.base_encoder,
   )
 
 

@@ -15,6 +15,8 @@ from mrnn_jax.training.objectives import Objective
 
 Array = jax.Array
 Metrics = dict[str, Array]
+# Among the parameters, the blocks of an encoder that is trained with the model.
+ENCODER = 'encoder'
 
 
 @flax.struct.dataclass
@@ -72,6 +74,11 @@ def averaged(average: Any, params: Any, steps: Array, decay: float) -> Any:
   return jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, params)
 
 
+def without_encoder(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Return the parameters of the model itself."""
+  return {name: x for name, x in params.items() if name != ENCODER}
+
+
 def squared_norm(tree: Any) -> Array:
   """Return the sum of squares of all leaves, the ||theta||^2 of eq. 6."""
   squares = (jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree))
@@ -107,6 +114,7 @@ def train_step(
   state: TrainState,
   statistics: Any,
   batch: Mapping[str, Array],
+  frozen: Any = None,
   *,
   model: models.Model,
   objective: Objective,
@@ -115,6 +123,7 @@ def train_step(
   l2: float,
   accumulate_steps: int = 1,
   average_decay: float = 0.0,
+  encoder: Callable[[Any, Any, Array], Array] | None = None,
 ) -> tuple[TrainState, Metrics]:
   """Take one step; runs on every device, on its rows of the batch.
 
@@ -126,7 +135,9 @@ def train_step(
     state: replicated.
     statistics: of the features, replicated.
     batch: tokens, targets [B, T] and features [B, G, D] of this device, and
-      what the objective has prepared.
+      what the objective has prepared; for an encoder, instead of features,
+      photos [B, S, S, 3] of the images whose captions the rows hold.
+    frozen: the encoder's blocks that are not among the parameters.
     model: the model.
     objective: what is minimised.
     optimizer: what ``create_optimizer`` returns.
@@ -135,6 +146,8 @@ def train_step(
     accumulate_steps: parts that the device works through its rows in, B being
       a multiple of it.  The step is the same but for rounding.
     average_decay: of the average of an ``AveragedState``.
+    encoder: its blocks among the parameters, the others, photos -> features
+      [B, D]; a row's captions share them.
 
   Returns:
     The new state, and the objective's sums over all devices, the whole cost
@@ -148,8 +161,15 @@ def train_step(
     batch, row_keys = part
 
     def cost_of(params):
-      variables = {'params': params, 'statistics': statistics}
-      return objective.cost(model, variables, batch, row_keys)
+      seen = batch
+      if encoder is not None:
+        features = encoder(params[ENCODER], frozen, batch['photos'])
+        # A row's captions are of one image: [B, D] --> [B, G, D]
+        G = batch['captions'].shape[1]
+        features = jnp.repeat(features[:, None], G, axis=1)
+        seen = {**batch, 'features': features}
+      variables = {'params': without_encoder(params), 'statistics': statistics}
+      return objective.cost(model, variables, seen, row_keys)
 
     (cost, sums), gradient = jax.value_and_grad(cost_of, has_aux=True)(
       state.params
@@ -158,9 +178,17 @@ def train_step(
 
   parts = sum_over_parts(sums_of, (dict(batch), row_keys), accumulate_steps)
   cost, sums, gradient = parallel.add(parts)
-  gradient = jax.tree.map(
-    lambda g, p: g / words_per_batch + 2 * l2 * p, gradient, state.params
-  )
+  gradient = {
+    # Eq. 6 is of the model; an encoder has a weight decay of its own.
+    name: jax.tree.map(
+      lambda g, p, l2=0.0 if name == ENCODER else l2: (
+        g / words_per_batch + 2 * l2 * p
+      ),
+      part,
+      state.params[name],
+    )
+    for name, part in gradient.items()
+  }
   updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
   new_state = dataclasses.replace(
@@ -176,7 +204,8 @@ def train_step(
     new_state = dataclasses.replace(new_state, average=average)
   return new_state, {
     **sums,
-    'cost': cost / words_per_batch + l2 * squared_norm(state.params),
+    'cost': cost / words_per_batch
+    + l2 * squared_norm(without_encoder(state.params)),
     'gradient_norm': jnp.sqrt(squared_norm(gradient)),
   }
 
@@ -214,7 +243,7 @@ def compile_train_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Return ``train_step`` compiled and mapped over all processes' devices."""
 
-  def step(state, statistics, batch):
-    return train_step(state, statistics, batch, **options)
+  def step(state, statistics, batch, frozen=None):
+    return train_step(state, statistics, batch, frozen, **options)
 
   return parallel.pmap(step, devices, donate_argnums=(0,), everywhere=True)

@@ -123,11 +123,28 @@ def test_depthwise_convolutions_agree(k, stride, shape):
   rng = np.random.default_rng(0)
   x = rng.standard_normal((2, *shape, 3)).astype(np.float32)
   kernel = rng.standard_normal((k, k, 1, 3)).astype(np.float32)
-  layer = efficientnet.Depthwise(k, stride)
   want = convolve(x, kernel, stride)
-  for method in (layer.shifted, layer.native):
+  for method in (efficientnet.shifted, efficientnet.native):
+    found = jax.jit(method, static_argnums=2)(x, kernel, stride)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+  weights = rng.standard_normal(want.shape).astype(np.float32)
+  (by_x, by_kernel), other = (
+    jax.jit(method, static_argnums=3)(x, kernel, weights, stride)
+    for method in (efficientnet.shifted_gradient, efficientnet.native_gradient)
+  )
+  np.testing.assert_allclose(by_x, other[0], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(by_kernel, other[1], rtol=1e-4, atol=1e-4)
+  # By its definition, at a place of each.
+  for array, gradient, at in (
+    (x, by_x, (1, 2, 3, 0)),
+    (kernel, by_kernel, (0, 1, 0, 2)),
+  ):
+    one = np.zeros_like(array)
+    one[at] = 1
+    moved = (one, kernel) if array is x else (x, one)
+    direction = convolve(*moved, stride)
     np.testing.assert_allclose(
-      jax.jit(method)(x, kernel), want, rtol=1e-4, atol=1e-5
+      gradient[at], (direction * weights).sum(), rtol=1e-3, atol=1e-4
     )
 
 

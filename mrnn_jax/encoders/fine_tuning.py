@@ -1,0 +1,175 @@
+"""Encoders whose weights were trained further, wholly or in part.
+
+Their parameters are blocks, from the image to the feature.  A model carries
+those that may differ from the weights file; the others come from that file.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from mrnn_jax import encoders
+from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.encoders import encode
+from mrnn_jax.encoders.network import Network, nested
+from mrnn_jax.runtime.errors import InputError, printable
+
+Blocks = Mapping[str, Any]
+
+ALL, LAST, NONE = 'all', 'last', 'none'
+WHICH = (NONE, LAST, ALL)
+
+
+def chosen(network: Network, which: str, num_last: int) -> tuple[str, ...]:
+  """Return the names of the blocks that are to be trained.
+
+  Args:
+    network: the encoder.
+    which: one of ``WHICH``.
+    num_last: how many from the end, of ``LAST``.
+
+  Raises:
+    InputError: it cannot be trained, or has fewer blocks.
+  """
+  if which == NONE:
+    return ()
+  if network.module is None:
+    raise InputError(f'{network.name} cannot be trained: it can be used alone.')
+  if which == ALL:
+    return network.blocks
+  if num_last > len(network.blocks):
+    raise InputError(
+      f'--train_encoder_blocks={num_last}, but {network.name} has '
+      f'{len(network.blocks)}: ask for at most so many.'
+    )
+  return network.blocks[-num_last:]
+
+
+def tuned(network: Network, blocks: Blocks) -> Network:
+  """Return a network with some of its blocks replaced."""
+  return dataclasses.replace(
+    network,
+    params={**(network.params or {}), **blocks},
+    weights=checksum(blocks),
+    tuned=True,
+  )
+
+
+def checksum(blocks: Blocks) -> str:
+  """Return 64 hexadecimal digits of blocks at half precision.
+
+  So that a model has one encoder, whether its file has kept all digits or not.
+  """
+  digest = hashlib.sha256()
+  for name in sorted(blocks):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(blocks[name]):
+      digest.update(f'{name}{jax.tree_util.keystr(path)}'.encode())
+      digest.update(np.asarray(leaf).astype(np.float16).tobytes())
+  return digest.hexdigest()
+
+
+def load(
+  encoder: Encoder, blocks: Blocks | None = None, weights: str = ''
+) -> tuple[Network, str]:
+  """Return the network that makes features as they were made, and its resize.
+
+  Args:
+    encoder: what made them; with blocks, what these are changed from.
+    blocks: those that are changed, if any.
+    weights: the weights file, where no pip package brings it; none is needed
+      where all blocks are given.
+
+  Raises:
+    InputError: the encoder is not one of ours, or its weights are others.
+  """
+  if blocks:
+    encoder = base_of(encoder)
+  name, resize = encode.parse_description(encoder.name)
+  if not name:
+    raise InputError(
+      f'the model was trained on features of {printable(encoder.name)!r}, '
+      'which this program cannot make: give them by --features=FILE.'
+    )
+  blank = encoders.without_weights(name) if blocks else None
+  if blocks and set(blank.blocks) == set(blocks):
+    return tuned(blank, blocks), resize
+  network = encoders.load(name, weights or None)
+  if not blocks:
+    return network, resize
+  if encoder.weights not in ('', network.weights):
+    raise InputError(
+      f'the model has trained a part of {name} whose other weights are '
+      f'{encoder.weights[:12]}, those at hand are {network.weights[:12]}: give '
+      'that file by --encoder_weights.'
+    )
+  return tuned(network, blocks), resize
+
+
+def base_of(encoder: Encoder) -> Encoder:
+  """Return what an encoder was before it was trained further."""
+  if not encoder.name.endswith(encode.TUNED):
+    return encoder
+  return Encoder(encoder.name.removesuffix(encode.TUNED))
+
+
+def changed(encoder: Encoder, blocks: Blocks) -> Encoder:
+  """Return what an encoder is with blocks that were trained further."""
+  return Encoder(base_of(encoder).name + encode.TUNED, checksum(blocks))
+
+
+def misfit(
+  encoder: str, arrays: Mapping[str, tuple[Sequence[int], np.dtype]]
+) -> str:
+  """Return what is wrong with the arrays of changed blocks, or ''.
+
+  Args:
+    encoder: the name of the ``Encoder`` that they are changed from.
+    arrays: shape and dtype by 'block/layer/array'.
+  """
+  name, _ = encode.parse_description(base_of(Encoder(encoder)).name)
+  network = encoders.without_weights(name) if name else None
+  if network is None or network.module is None:
+    return f'it carries an encoder, of {printable(encoder[:80])}'
+  wanted = shapes(network)
+  blocks = {path.partition('/')[0] for path in arrays}
+  for path in sorted({*wanted, *arrays}):
+    if path in wanted and path.partition('/')[0] not in blocks:
+      continue
+    shape, dtype = arrays.get(path, ('missing', np.float32))
+    found = tuple(shape) if path in arrays else shape
+    if found != wanted.get(path, 'of the encoder'):
+      return (
+        f'encoder/{printable(path[:50])} is {found}, not '
+        f'{wanted.get(path, "of the encoder")}'
+      )
+    if not np.issubdtype(dtype, np.floating):
+      return f'encoder/{path} is of {dtype}'
+  return ''
+
+
+def zeros(network: Network, names: Sequence[str]) -> dict[str, Any]:
+  """Return blocks of zeros, as a template of what is to be read."""
+  found = {
+    path: np.zeros(shape, np.float32)
+    for path, shape in shapes(network).items()
+    if path.partition('/')[0] in names
+  }
+  return nested(found)
+
+
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+  """Return the shapes of a network's arrays by 'block/layer/array'."""
+  side = network.image_size
+  made = jax.eval_shape(
+    lambda: network.module.init(
+      jax.random.key(0), np.zeros((1, side, side, 3), np.uint8)
+    )
+  )
+  return {
+    '/'.join(str(key.key) for key in path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(made['params'])
+  }

@@ -1,0 +1,122 @@
+"""How a trained model comes to features: by its encoder, or a dataset's own."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from mrnn_jax import config as config_lib
+from mrnn_jax import model_inputs
+from mrnn_jax.data.feature_files.table import TOGETHER, Encoder
+from mrnn_jax.data.vocabulary import Vocabulary
+from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime.errors import InputError
+
+if TYPE_CHECKING:
+  from mrnn_jax.data import datasets
+  from mrnn_jax.encoders.network import Network
+
+
+class SeesPhotos:
+  """The part of ``TrainedModel`` that has to do with its encoder."""
+
+  vocabulary: Vocabulary
+  dataset: Mapping[str, Any]
+  devices: list[jax.Device]
+  encoder: Mapping[str, Any] | None
+  base_encoder: Mapping[str, str]
+
+  def network(self, weights: str = '') -> tuple['Network', str]:
+    """Return the encoder that it sees photos by, and how these are resized.
+
+    Args:
+      weights: the encoder's weights file, where no pip package brings it.
+
+    Raises:
+      InputError: the encoder is not one of ours, or its weights are others.
+    """
+    from mrnn_jax.encoders import fine_tuning
+
+    encoder = Encoder(**(self.base_encoder or self.dataset['encoder']))
+    return fine_tuning.load(encoder, self.encoder, weights)
+
+  def networks(self, weights: str = '') -> list[tuple['Network', str]]:
+    """Return the encoders whose features it sees put together, often one.
+
+    Args:
+      weights: as of ``network``; of several encoders a file for each, separated
+        by commas, which may be empty.
+
+    Raises:
+      InputError: one is not one of ours, or its weights are others.
+    """
+    from mrnn_jax.encoders import fine_tuning
+
+    names = self.dataset['encoder']['name'].split(TOGETHER)
+    if len(names) == 1:
+      return [self.network(weights)]
+    files = weights.split(',') if weights else [''] * len(names)
+    if len(files) != len(names):
+      raise InputError(
+        f'--encoder_weights={weights}: the model was trained on features of '
+        f'{len(names)} encoders, so give a file for each, separated by commas; '
+        'one that pip brings may be empty.'
+      )
+    return [
+      fine_tuning.load(Encoder(name), None, file)
+      for name, file in zip(names, files, strict=True)
+    ]
+
+  def sees_photos_of(self, dataset: 'datasets.Dataset') -> bool:
+    """Say whether it takes the photos of a dataset, not its features."""
+    return model_inputs.sees_photos_of(self.dataset, dataset)
+
+  def load_split(
+    self,
+    dataset: 'datasets.Dataset',
+    name: str,
+    config: config_lib.Config,
+    first_caption_only: bool = False,
+  ) -> 'datasets.CaptionSplit':
+    """Read a split in the model's words, its images as the model sees them.
+
+    All processes call this at the same time: where there are photos for the
+    model's own encoder, they share the encoding of them.
+
+    Args:
+      dataset: one that ``check_dataset`` has let pass.
+      name: of the split.
+      config: where features are kept, what those of several views are, and the
+        encoder's weights file, where no pip package brings it.
+      first_caption_only: whether other captions are left out.
+    """
+    from mrnn_jax.data import datasets
+
+    split = datasets.load_split(
+      dataset,
+      name,
+      self.vocabulary,
+      config.feature_cache_mb,
+      first_caption_only,
+      config.eval_views,
+    )
+    if not self.sees_photos_of(dataset):
+      return split
+    key = (dataset.fingerprint, name)
+    if key not in self._encoded:
+      from mrnn_jax.encoders.stored_photos import StoredPhotos
+
+      network, _ = self.network(config.encoder_weights)
+      params = parallel.replicate(network.params, self.devices)
+      encoded = StoredPhotos(network, self.devices).features(
+        params, split.photos
+      )
+      self._encoded[key] = datasets.Features.of_array(encoded)
+    return dataclasses.replace(split, features=self._encoded[key])
+
+  @functools.cached_property
+  def _encoded(self) -> dict[tuple[str, str], 'datasets.Features']:
+    """The features of splits whose photos were encoded so far."""
+    return {}
