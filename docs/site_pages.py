@@ -80,6 +80,9 @@ def on_page_markdown(markdown: str, page: Any, **unused: Any) -> str:
     to = pages.get(target, target.removeprefix('docs/'))
     if target not in pages and not target.startswith('docs/'):
       return match[0]  # Of no page: the build tells of it.
+    shown = f'{to.removesuffix(".ipynb")}.md'
+    if to.endswith('.ipynb') and shown != name:  # A page leads to its own.
+      to = shown
     relative = posixpath.relpath(to, posixpath.dirname(name) or '.')
     return f']({relative}{anchor})'
 

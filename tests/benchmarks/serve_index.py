@@ -12,6 +12,7 @@ is not what lies in the folder.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -27,6 +28,7 @@ from PIL import Image
 
 import mrnn_jax
 from mrnn_jax import encoders
+from mrnn_jax.encoders import encode
 from mrnn_jax.encoders.network import Network
 from mrnn_jax.serve import engine as engine_lib
 from mrnn_jax.serve.service import Service
@@ -50,7 +52,6 @@ class StandIn(engine_lib.Engine):
 
 def stand_in(model) -> StandIn:
   """Return an engine whose encoder throws pixels about, in no time."""
-  told = model.dataset['encoder']
   D = model.dataset['feature_size']
   matrix = np.random.default_rng(0).normal(size=(_SIZE * _SIZE * 3, D))
 
@@ -59,7 +60,7 @@ def stand_in(model) -> StandIn:
 
   network = Network(
     'efficientnet_lite0',
-    told['weights'],
+    '',
     _SIZE,
     D,
     8,
@@ -67,7 +68,9 @@ def stand_in(model) -> StandIn:
     jax.jit(apply),
   )
   encoders.load = lambda *unused: network
-  return StandIn(model)
+  described = vars(encode.describe(network, 'squash'))
+  dataset = {**model.dataset, 'encoder': described}
+  return StandIn(dataclasses.replace(model, dataset=dataset))
 
 
 def path_of(folder: pathlib.Path, number: int) -> pathlib.Path:
@@ -163,6 +166,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--count', type=int, default=50_000)
   parser.add_argument('--folder', default='')
+  parser.add_argument('--steps', default=','.join(STEPS))
   parser.add_argument('--step', default='', help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.step:
@@ -173,7 +177,7 @@ def main() -> int:
     return 0
   with tempfile.TemporaryDirectory() as temporary:
     folder = arguments.folder or temporary
-    for name in STEPS:
+    for name in arguments.steps.split(','):
       command = [sys.executable, '-m', 'tests.benchmarks.serve_index']
       command += [f'--step={name}', f'--folder={folder}']
       command += [f'--count={arguments.count}']
