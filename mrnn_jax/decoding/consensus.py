@@ -28,6 +28,7 @@ class Consensus:
     captions: Sequence[Sequence[str]],
     num_neighbors: int,
     num_captions: int,
+    size: int | None = None,
   ):
     """Take the training images.
 
@@ -36,8 +37,11 @@ class Consensus:
       captions: [N] their raw captions.
       num_neighbors: k, training images that are asked.
       num_captions: m, captions of theirs that count, the most similar ones.
+      size: how many numbers of a feature, the first ones, tell how near images
+        are; None: all.  Where features of several encoders are put together
+        the largest ones would decide.
     """
-    self._features = features
+    self._features, self._size = features, size
     self._pool = CiderPool(
       [' '.join(words) for text in texts if (words := tokenize(text))]
       for texts in captions
@@ -58,10 +62,10 @@ class Consensus:
     best = BestItems(len(features), self._num_neighbors)
     for start in range(0, len(self._features), block):
       items = np.arange(start, min(start + block, len(self._features)))
-      there = self._features[items].astype(np.float64)
+      there = self._features[items][:, : self._size].astype(np.float64)
       for first in range(0, len(features), block):
         queries = np.arange(first, min(first + block, len(features)))
-        asked = features[queries].astype(np.float64)
+        asked = features[queries][:, : self._size].astype(np.float64)
         best.add(queries, items, -_squared_distances(asked, there))
     return best.items
 
