@@ -188,11 +188,15 @@ def make_consensus(
   split = model.load_split(
     dataset, 'train', config.replace(feature_cache_mb=cache_mb)
   )
+  size = None
+  if model.ensemble:  # Its first encoder finds the neighbours.
+    size = model.ensemble['members'][0]['dataset']['feature_size']
   return Consensus(
     split.features,
     split.captions,
     config.rerank_neighbors,
     config.rerank_captions,
+    size,
   )
 
 

@@ -22,6 +22,16 @@ def test_neighbors_are_nearest_first():
   assert every.shape == (4, 4)
 
 
+def test_the_first_encoder_tells_how_near_images_are():
+  wide = np.concatenate([FEATURES, 100 * FEATURES[::-1]], axis=1)
+  asked = np.asarray([[0.2, 0.1, 900, 900]])
+  consensus = Consensus(wide, CAPTIONS, 3, 10, size=2)
+  assert consensus.neighbors(asked).tolist() == [[0, 1, 3]]
+  assert Consensus(wide, CAPTIONS, 3, 10).neighbors(asked).tolist() != [
+    [0, 1, 3]
+  ]
+
+
 class Blocks:
   """Features that are read in blocks; remembers the largest one."""
 
