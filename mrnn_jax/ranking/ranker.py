@@ -7,15 +7,13 @@ for a prefix; of models that look a few words back many are the same:
   language  once per distinct prefix: the sentences form a tree of prefixes
   image     once per image
   readout   once per (distinct context, image): the log-normaliser over the
-            vocabulary, and beside it the logit of each word that follows the
-            prefix in some sentence (again where more words follow than a tile
-            has room for)
+            vocabulary, and beside it the logit of each word that follows it in
+            some sentence (again where more follow than a tile has room for)
 
 The readout goes in tiles of a few prefixes times a block of images, so small
 that their logits stay in the cache; nothing larger is ever made.
 
-Letters: S sentences, N images, P distinct prefixes, Q distinct pairs of a
-prefix and its next word ("edges"), V vocabulary.
+Letters: S sentences, N images, P distinct prefixes, V vocabulary.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,8 +32,7 @@ from mrnn_jax.runtime import parallel
 
 # Sentences of one tree: bounds memory, and changes no result but for rounding.
 _SENTENCE_BLOCK = 16384
-# Rows of logits a tile, by device.
-_CPU_TILE_ROWS, _TILE_ROWS = 500, 16384
+_CPU_TILE_ROWS, _TILE_ROWS = 500, 16384  # of logits, by device.
 
 Progress = Callable[[int, int], None]
 
@@ -67,12 +64,12 @@ def tile_rows_on(tile_rows: int, devices: Sequence[jax.Device]) -> int:
   """Return how many rows of logits a tile has.
 
   Args:
-    tile_rows: so many; 0: as suits the devices.  On CPUs logits shall stay in
-      the cache, accelerators want large products.
+    tile_rows: so many; 0: as suits.  On CPUs logits shall stay in the cache,
+      accelerators want large products.
     devices: where to compute.
   """
-  on_cpu = devices[0].platform == 'cpu'
-  return tile_rows or (_CPU_TILE_ROWS if on_cpu else _TILE_ROWS)
+  usual = _CPU_TILE_ROWS if devices[0].platform == 'cpu' else _TILE_ROWS
+  return tile_rows or usual
 
 
 class Ranker:

@@ -13,7 +13,6 @@ from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import parallel, stopping
 from mrnn_jax.runtime.progress import say
@@ -24,12 +23,12 @@ from mrnn_jax.training import (
   optimizers,
   run_record,
   run_times,
-  self_critical,
+  validation,
 )
 from mrnn_jax.training import photos as photos_lib
 from mrnn_jax.training import start as start_lib
 from mrnn_jax.training.log import Log
-from mrnn_jax.training.objectives import CIDER, Setting
+from mrnn_jax.training.objectives import Setting
 from mrnn_jax.training.profiling import Profiler
 from mrnn_jax.training.step import (
   ENCODER,
@@ -83,12 +82,7 @@ def train(config: Config) -> None:
     if latest is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
-        measure = run_record.measure(config)
-        print(
-          f'{config.workdir}: training is finished ({progress["finished"]}); '
-          f'best: step {progress["best_step"]}, validation '
-          f'{measure.name} {measure.tell(progress["best_perplexity"])}.'
-        )
+        run_record.tell_finished(config, progress)
         return
     if models.MODELS[config.model].fitted:
       fitting.train(
@@ -122,14 +116,9 @@ class _Run:
     self.config, self.devices, self.description = config, devices, description
     self.clock = run_times.Clock()
     say(f'reading {dataset.place}')
+    cache_mb, views = config.feature_cache_mb, config.eval_views
     self.split, self.validation = (
-      datasets.load_split(
-        dataset,
-        name,
-        vocabulary,
-        config.feature_cache_mb,
-        views=config.eval_views,
-      )
+      datasets.load_split(dataset, name, vocabulary, cache_mb, views=views)
       for name in ('train', 'validation')
     )
     self.num_views = batches_lib.num_views(config, dataset)
@@ -138,12 +127,7 @@ class _Run:
     )
     steps_per_epoch = self.batches.steps_per_epoch
     self.total_steps = optimizers.num_steps(config, steps_per_epoch)
-    if config.warmup_steps >= self.total_steps:
-      say(
-        f'note: --warmup_steps={config.warmup_steps:,} is the whole run of '
-        f'{self.total_steps:,} steps: the learning rate rises to its end; '
-        'lower it, or take more --num_epochs.'
-      )
+    optimizers.note_warmup(config, self.total_steps)
     self.eval_every = config.eval_every_steps or steps_per_epoch
     self.model = models.create_model(
       config.model, len(vocabulary), dataset.feature_size, config.fixed()
@@ -158,9 +142,11 @@ class _Run:
       photos.trained if photos else (),
       bool(self.blocks),
     )
-    self.teacher_forcing = TeacherForcing(self.model, devices)
     self.objective = chosen_objective.create(
       config, dataset, self.split, vocabulary, devices
+    )
+    self.measure = validation.Validation(
+      self.model, devices, vocabulary, config, self.objective.measure
     )
     self.step_fn = compile_train_step(
       devices,
@@ -388,9 +374,7 @@ class _Run:
     between: Callable[[], None] = lambda: None,
     best: float = math.inf,
   ) -> float:
-    """Return the corpus perplexity of the validation split.
-
-    Of an objective with another measure that; less is better.
+    """Return what the validation split gives; less is better.
 
     Args:
       state: replicated.
@@ -400,31 +384,13 @@ class _Run:
         model takes along are encoded by its encoder.
     """
     params, blocks = photos_lib.split_params(state.measured)
-    variables = parallel.local_copies(
-      {'params': params, 'statistics': statistics}, self.devices
-    )
-    if self.objective.measure is CIDER:
-      return -self_critical.validate(
-        self.model,
-        parallel.unreplicate(variables),
-        self.devices,
-        self.validation,
-        self.vocabulary,
-        self.config.max_words,
-      )
-    validation = self.validation
+    seen = self.validation
     if self.photos:
-      validation = self.photos.seen(blocks, self.frozen, validation, between)
-    scores = self.teacher_forcing.log2_probs(
-      variables,
-      validation,
-      self.config.eval_batch_size,
-      between=between,
-      everywhere=True,
-    )
-    perplexity = perplexities(scores)['corpus']
-    if self.photos and perplexity < best:
+      seen = self.photos.seen(blocks, self.frozen, seen, between)
+    variables = {'params': params, 'statistics': statistics}
+    value = self.measure(variables, seen, between)
+    if self.photos and value < best:
       self.carried['norm_features'] = self.photos.norm_features(
         blocks, self.frozen, self.split, between
       )
-    return perplexity
+    return value

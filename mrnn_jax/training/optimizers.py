@@ -7,6 +7,7 @@ import jax
 import optax
 
 from mrnn_jax.config import Config
+from mrnn_jax.runtime.progress import say
 from mrnn_jax.training.step import ENCODER
 
 
@@ -102,3 +103,13 @@ def _optimizer(
 def num_steps(config: Config, steps_per_epoch: int) -> int:
   """Return how many steps a run takes."""
   return max(1, round(config.num_epochs * steps_per_epoch))
+
+
+def note_warmup(config: Config, total_steps: int) -> None:
+  """Say where a run is over before its learning rate has risen."""
+  if config.warmup_steps >= total_steps:
+    say(
+      f'note: --warmup_steps={config.warmup_steps:,} is the whole run of '
+      f'{total_steps:,} steps: the learning rate rises to its end; lower it, '
+      'or take more --num_epochs.'
+    )

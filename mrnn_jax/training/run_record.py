@@ -30,6 +30,16 @@ def measure(config: Config) -> Measure:
   return OBJECTIVES[config.objective].measure
 
 
+def tell_finished(config: Config, progress: Mapping[str, Any]) -> None:
+  """Say that a run is finished, and what it has reached."""
+  validated = measure(config)
+  print(
+    f'{config.workdir}: training is finished ({progress["finished"]}); best: '
+    f'step {progress["best_step"]}, validation {validated.name} '
+    f'{validated.tell(progress["best_perplexity"])}.'
+  )
+
+
 class Plateau:
   """What validation has shown: the best so far, and what follows from it."""
 
