@@ -23,6 +23,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
+def settle(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """Let libraries read flags of theirs, where the program has parsed none."""
+  if not flag_values.is_parsed():
+    flag_values.mark_as_parsed()
+
+
 def flag_groups() -> dict[str, list[str]]:
   """Return the names of the flags of each group, by the group's heading."""
   return {group.heading: group.names() for group in GROUPS}

@@ -41,12 +41,12 @@ _BEAM = When(lambda c: c.beam_runner, 'without --beam_runner', 'name a runner')
 _SEES_PHOTOS = When(
   lambda c: (
     c.photos
-    or c.task not in ('rank', *TRAINING)
-    # A dataset's photos, if it has any.
     or (c.task in TRAINING and c.train_encoder != 'none')
+    # A dataset may have photos.
+    or (c.task not in ('rank', *TRAINING) and not c.features)
   ),
-  'without photos',
-  'give --photos, or train with --train_encoder',
+  'without --photos',
+  'give --photos, or for training --train_encoder',
 )
 _OWN_IMAGES = When(
   lambda c: c.task != 'caption' or c.photos or c.features,

@@ -13,7 +13,6 @@ import os
 import signal
 import threading
 
-from absl import flags
 import grain
 import numpy as np
 
@@ -63,7 +62,7 @@ class PhotoBatches:
       row_multiple: batches are padded to a multiple of it with empty rows.
       shard: (i, n): fill only part i of n of each batch's rows.
       num_workers: processes beside this one that fill batches; 0: this one
-        does.
+        does.  Grain then asks for absl's flags: see ``config.flags.settle``.
     """
     self._num_workers = num_workers
     # What photos are seen by needs no features, here or in other processes.
@@ -146,9 +145,6 @@ class PhotoBatches:
       )
     )
     if self._num_workers:
-      # Grain asks for flags of its own, which not every program parses.
-      if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
       dataset = dataset.mp_prefetch(
         grain.MultiprocessingOptions(
           num_workers=self._num_workers, per_worker_buffer_size=2

@@ -2,7 +2,7 @@
 
 import jax
 
-from mrnn_jax.config import Config
+from mrnn_jax.config import Config, flags
 from mrnn_jax.data import datasets, input_pipeline, photo_batches
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import messages
@@ -54,6 +54,7 @@ def create(
     'shard': (jax.process_index(), jax.process_count()),
   }
   if photos:
+    flags.settle()  # Grain's processes ask for flags.
     return photos.batches(split, **planned)
   return input_pipeline.TrainingBatches(
     split,

@@ -264,13 +264,10 @@ class _Run:
     config, clock = self.config, self.clock
     # What only validation changes; here the device is not waited for.
     scale = float(state.learning_rate_scale)
+    frozen = self.photos.frozen if self.photos else {}
     state, statistics, self.frozen = (
       parallel.replicate(tree, self.devices, everywhere=True)
-      for tree in (
-        state,
-        self.carried['statistics'],
-        self.photos.frozen if self.photos else {},
-      )
+      for tree in (state, self.carried['statistics'], frozen)
     )
     plateau = run_record.Plateau(config, {'validated_step': step, **progress})
     stop = parallel.Agreement(self.devices, stopping.requested)
