@@ -61,8 +61,11 @@ def search_times(path: str, count: int) -> int:
   model = mrnn_jax.load()
   there = np.load(path)['features'].astype(np.float32)
   # Where there are fewer, some again with a little noise.
-  more = there + 0.01 * np.random.default_rng(0).normal(size=there.shape)
-  features = np.concatenate([there, more]).astype(np.float32)[:count]
+  rng, parts = np.random.default_rng(0), [there]
+  for _ in range(-(-count // len(there)) - 1):
+    noise = rng.standard_normal(there.shape, np.float32)
+    parts.append(there + 0.01 * noise)
+  features = np.concatenate(parts)[:count]
   readouts = Readouts(
     model.model, model.variables, model.norm_features, model.devices[0]
   )
