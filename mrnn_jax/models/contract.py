@@ -34,6 +34,7 @@ import numpy as np
 
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import layers
+from mrnn_jax.models.losses import chosen_log_probs
 
 Array = jax.Array
 # {'params': what is learned, 'statistics': of the training images' features}
@@ -176,6 +177,19 @@ class Model(nn.Module):
       row_keys: [B] dropout keys of [B, ...], or None at inference.
     """
     raise NotImplementedError
+
+  def word_log_probs(
+    self, language: Array, image: Array, rows: Array, words: Array
+  ) -> Array:
+    """Return log P [n] of words, natural logarithms; for ranking and scoring.
+
+    Args:
+      language: [B, C].
+      image: [B, J], or [J] of one image.
+      rows: [n] after which row of ``language`` each word comes.
+      words: [n] word ids.
+    """
+    return chosen_log_probs(self.readout(language, image), rows, words)
 
   def __call__(
     self, tokens: Array, features: Array, row_keys: Array | None = None

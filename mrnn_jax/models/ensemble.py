@@ -130,6 +130,31 @@ class Ensemble(Model):
       vectors.append(part.image(own, row_keys))
     return jnp.concatenate(vectors, axis=-1)
 
+  def _own(
+    self, language: Array, image: Array
+  ) -> Iterator[tuple[Member, Model, tuple[Array, Array]]]:
+    """Yield the members, each with its pieces of language and image."""
+    c = j = 0
+    for member, part in self._parts():
+      C, J = member.sizes
+      yield member, part, (language[..., c : c + C], image[..., j : j + J])
+      c, j = c + C, j + J
+
+  def word_log_probs(
+    self, language: Array, image: Array, rows: Array, words: Array
+  ) -> Array:
+    """Return log P [n] of words, see ``Model.word_log_probs``.
+
+    Of an arithmetic mean only what the members give these words is averaged.
+    """
+    if self.mean != 'arithmetic':
+      return super().word_log_probs(language, image, rows, words)
+    terms = [
+      part.word_log_probs(*own, rows, words) + math.log(member.weight)
+      for member, part, own in self._own(language, image)
+    ]
+    return functools.reduce(jnp.logaddexp, terms)
+
   def readout(
     self, language: Array, image: Array, row_keys: Array | None = None
   ) -> Array:
@@ -140,16 +165,9 @@ class Ensemble(Model):
       image: [..., J], of the same leading axes or of ones that broadcast.
       row_keys: as of the members.
     """
-    terms, before = [], [0, 0]
-    for member, part in self._parts():
-      own = [
-        x[..., start : start + size]
-        for x, start, size in zip(
-          (language, image), before, member.sizes, strict=True
-        )
-      ]
-      before = [a + b for a, b in zip(before, member.sizes, strict=True)]
-      logits = part.readout(own[0], own[1], row_keys)
+    terms = []
+    for member, part, own in self._own(language, image):
+      logits = part.readout(*own, row_keys)
       if self.mean == 'geometric':
         terms.append(member.weight * logits)
       else:

@@ -28,3 +28,15 @@ def log2_probabilities(logits: Array, targets: Array) -> Array:
   chosen = jnp.where(words == targets[..., None], logits, 0).sum(1)
   log2_prob = (chosen - normalizer) / math.log(2)
   return jnp.where(targets == PAD, 0.0, log2_prob).reshape(shape)
+
+
+def chosen_log_probs(logits: Array, rows: Array, words: Array) -> Array:
+  """Return log P(word) of some words of some rows, natural logarithms.
+
+  Args:
+    logits: [B, V].
+    rows: [n] which row.
+    words: [n] which word of it.
+  """
+  normalizer = jax.nn.logsumexp(logits, axis=-1)
+  return logits[rows, words] - normalizer[rows]

@@ -13,23 +13,6 @@ from mrnn_jax.ranking.prefix_tree import PrefixTree
 from mrnn_jax.runtime import parallel
 
 
-def edge_log_probs(
-  logits: jax.Array, edge_slot: jax.Array, edge_word: jax.Array
-) -> jax.Array:
-  """Return log P(word | prefix, image) of the edges of a tile.
-
-  Args:
-    logits: [rows, V] of the tile's prefixes, each with an image.
-    edge_slot: [edges] which row.
-    edge_word: [edges] which word.
-
-  Returns:
-    [edges] natural logarithms.
-  """
-  normalizer = jax.nn.logsumexp(logits, axis=-1)
-  return logits[edge_slot, edge_word] - normalizer[edge_slot]
-
-
 def prefix_contexts(
   tree: PrefixTree,
   language_step: Callable[[Any, np.ndarray], tuple[Any, jax.Array]],

@@ -23,7 +23,6 @@ import jax
 import numpy as np
 
 from mrnn_jax.models import Model, Variables
-from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
 from mrnn_jax.ranking.edge_scores import EdgeScores
 from mrnn_jax.ranking.prefix_tree import Sentence
@@ -117,25 +116,20 @@ class Ranker:
     self.tile_prefixes = max(1, tile_rows // image_block)
     self.variables = parallel.replicate(variables, devices)
 
-    def apply(variables, *args, method):
-      part = readout if method == 'readout' else model
-      return part.apply(variables, *args, method=method)
+    def part(method):
+      return functools.partial(model.apply, variables, method=method)
 
     # The same prefixes and images on every device: each then has all that its
     # tiles need.
-    self.language_step = jax.jit(
-      functools.partial(apply, variables, method='language_step')
-    )
-    self.initial_carry = model.apply(variables, 1, method='initial_carry')
-    self.image = jax.jit(functools.partial(apply, variables, method='image'))
+    self.language_step = jax.jit(part('language_step'))
+    self.initial_carry = part('initial_carry')(1)
+    self.image = jax.jit(part('image'))
+    words = functools.partial(readout.apply, method='word_log_probs')
 
     def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
         lambda tile: jax.vmap(
-          lambda image: prefix_scores.edge_log_probs(
-            apply(variables, contexts[tile[0]], image, method='readout'),
-            *tile[1:],
-          )
+          lambda image: words(variables, contexts[tile[0]], image, *tile[1:])
         )(images),
         (prefixes, edge_slot, edge_word),
       )

@@ -19,7 +19,6 @@ gives.
 
 from collections.abc import Sequence
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
@@ -96,8 +95,9 @@ class PairScorer:
       return model.apply(variables, features, method='image')
 
     def readout(variables, language, images, slot, word):
-      logits: Any = rounded.apply(variables, language, images, method='readout')
-      return prefix_scores.edge_log_probs(logits, slot, word)
+      return rounded.apply(
+        variables, language, images, slot, word, method='word_log_probs'
+      )
 
     self._language = parallel.pmap(language, devices)
     self._image = parallel.pmap(image, devices)

@@ -6,15 +6,6 @@ from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.prefix_tree import PrefixTree
 
 
-def test_words_after_a_prefix_by_hand():
-  # Odds 1 : 2 : 5 and 3 : 3 : 4, at whatever scale.
-  logits = np.log([[1.0, 2.0, 5.0], [30.0, 30.0, 40.0]]).astype(np.float32)
-  found = prefix_scores.edge_log_probs(
-    logits, np.array([1, 0, 0, 1]), np.array([2, 2, 0, 0])
-  )
-  np.testing.assert_allclose(np.exp(found), [0.4, 0.625, 0.125, 0.3], rtol=1e-5)
-
-
 @pytest.mark.parametrize('block', [1, 2, 3, 100])
 def test_language_is_read_once_per_prefix(block):
   """A carry that spells the words read, and how many they were."""
