@@ -11,7 +11,12 @@ import numpy as np
 
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.models import Model, Variables
-from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
+from mrnn_jax.ranking.best_items import (
+  Block,
+  ImageFeatures,
+  Ranking,
+  best_of_both,
+)
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.ranker import Progress
 from mrnn_jax.runtime import parallel
@@ -68,8 +73,8 @@ class EmbeddingRanker:
 
   def rank(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     top: int = 10,
     progress: Progress | None = None,
   ) -> Ranking:
@@ -92,7 +97,7 @@ class EmbeddingRanker:
   def blocks(
     self,
     sentences: Sequence[Sentence],
-    features: np.ndarray,
+    features: ImageFeatures,
     progress: Progress | None = None,
     first: int = 0,
     everywhere: bool = False,
@@ -119,8 +124,8 @@ class EmbeddingRanker:
 
   def true_scores(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     owner: np.ndarray,
     progress: Progress | None = None,
     everywhere: bool = False,
@@ -159,8 +164,8 @@ class EmbeddingRanker:
 
   def _computed(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     cuts: Iterable[tuple[np.ndarray, slice]],
   ) -> Iterator[Block]:
     """Yield some blocks, those of the same sentences one after another."""

@@ -24,7 +24,12 @@ import numpy as np
 
 from mrnn_jax.models import Model, Variables
 from mrnn_jax.ranking import prefix_scores
-from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
+from mrnn_jax.ranking.best_items import (
+  Block,
+  ImageFeatures,
+  Ranking,
+  best_of_both,
+)
 from mrnn_jax.ranking.edge_scores import EdgeScores
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.sentence_pool import SentencePool
@@ -144,8 +149,8 @@ class Ranker:
 
   def log_probs(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     progress: Progress | None = None,
   ) -> np.ndarray:
     """Return the matrix of log P(sentence | image), natural logarithms.
@@ -165,8 +170,8 @@ class Ranker:
 
   def log_mean_probs(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     progress: Progress | None = None,
     everywhere: bool = False,
   ) -> np.ndarray:
@@ -192,8 +197,8 @@ class Ranker:
 
   def rank(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     normalizer: np.ndarray | None = None,
     top: int = 10,
     progress: Progress | None = None,
@@ -229,8 +234,8 @@ class Ranker:
 
   def rank_by_ratio(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     drawn: np.ndarray,
     top: int = 10,
     progress: Progress | None = None,
@@ -267,7 +272,7 @@ class Ranker:
   def blocks(
     self,
     sentences: Sequence[Sentence],
-    features: np.ndarray,
+    features: ImageFeatures,
     progress: Progress | None = None,
     first: int = 0,
     everywhere: bool = False,
@@ -328,8 +333,8 @@ class Ranker:
 
   def true_scores(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: ImageFeatures,
     owner: np.ndarray,
     progress: Progress | None = None,
     everywhere: bool = False,
@@ -364,6 +369,7 @@ class Ranker:
       return scores[np.arange(len(mine)), own]
 
     numbers = range(len(jobs))
+    computed: Iterable[tuple[int, np.ndarray]]
     computed = ((number, compute(number)) for number in numbers)
     if everywhere:
       most = max((len(mine) for _, _, mine in jobs), default=0)

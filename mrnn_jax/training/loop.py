@@ -77,9 +77,9 @@ def train(config: Config) -> None:
       progress = {'validated_step': -1}
     photos = photos_lib.open_for(config, dataset, devices, start, stored)
     description = run_record.describe(
-      config, dataset, vocabulary, record, photos and photos.base
+      config, dataset, vocabulary, record, photos.base if photos else None
     )
-    if latest is not None:
+    if stored is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
         run_record.tell_finished(config, progress)

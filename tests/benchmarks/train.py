@@ -103,7 +103,7 @@ def make_split(
     name='train',
     image_ids=[str(i) for i in range(num_images)],
     captions=[[] for _ in range(num_images)],
-    features=features,
+    given_features=features,
     owner=np.arange(len(captions)) // lengths.CAPTIONS_PER_IMAGE,
     tokens=np.concatenate(captions).astype(np.int32),
     offsets=np.cumsum([0] + [len(ids) for ids in captions]),
