@@ -10,7 +10,7 @@ import numpy as np
 Block = tuple[np.ndarray, slice, np.ndarray]
 
 
-class ImageFeatures(Protocol):
+class Vectors(Protocol):
   """Raw features [N, D]: an array, or what slices like one."""
 
   def __len__(self) -> int: ...

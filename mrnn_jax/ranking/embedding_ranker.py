@@ -11,12 +11,7 @@ import numpy as np
 
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.models import Model, Variables
-from mrnn_jax.ranking.best_items import (
-  Block,
-  ImageFeatures,
-  Ranking,
-  best_of_both,
-)
+from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.ranker import Progress
 from mrnn_jax.runtime import parallel
@@ -74,7 +69,7 @@ class EmbeddingRanker:
   def rank(
     self,
     sentences: Sequence[Sentence],
-    features: ImageFeatures,
+    features: Vectors,
     top: int = 10,
     progress: Progress | None = None,
   ) -> Ranking:
@@ -97,7 +92,7 @@ class EmbeddingRanker:
   def blocks(
     self,
     sentences: Sequence[Sentence],
-    features: ImageFeatures,
+    features: Vectors,
     progress: Progress | None = None,
     first: int = 0,
     everywhere: bool = False,
@@ -125,7 +120,7 @@ class EmbeddingRanker:
   def true_scores(
     self,
     sentences: Sequence[Sentence],
-    features: ImageFeatures,
+    features: Vectors,
     owner: np.ndarray,
     progress: Progress | None = None,
     everywhere: bool = False,
@@ -165,7 +160,7 @@ class EmbeddingRanker:
   def _computed(
     self,
     sentences: Sequence[Sentence],
-    features: ImageFeatures,
+    features: Vectors,
     cuts: Iterable[tuple[np.ndarray, slice]],
   ) -> Iterator[Block]:
     """Yield some blocks, those of the same sentences one after another."""

@@ -10,7 +10,7 @@ import jax
 
 from mrnn_jax import model_description, models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_features
 from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
@@ -187,7 +187,9 @@ class _Run:
     if self.photos:
       return self.photos.first_statistics(self.split, self.config.seed)
     if self.model.sees_images:
-      return datasets.feature_statistics(self.split.features, self.num_views)
+      return image_features.feature_statistics(
+        self.split.features, self.num_views
+      )
     return {}
 
   def train(

@@ -127,14 +127,14 @@ class PhotoTraining:
   ) -> dict[str, np.ndarray]:
     """Return mean and deviation of the features that a run begins with."""
     if split.has_features:
-      return datasets.feature_statistics(split.features)
+      return image_features.feature_statistics(split.features)
     drawn = datasets.sample_images(
       len(split.image_ids), _STATISTICS_IMAGES, seed
     )
     params = parallel.replicate(self.network.params, self.devices)
     found = self.encoded.features(params, split.photos, drawn)
     features = image_features.Features.of_array(found)
-    return datasets.feature_statistics(features)
+    return image_features.feature_statistics(features)
 
   def no_features(self) -> np.ndarray:
     """Return features [1, D] that stand for none, as Orbax saves no [0, D]."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import models
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets, image_features, input_pipeline
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.runtime import parallel
 from mrnn_jax.training import loop as train_lib
@@ -171,7 +171,7 @@ class Training(work.Work):
       train_lib.create_state(variables, optimizer, key), self._devices
     )
     self._statistics = parallel.replicate(
-      datasets.feature_statistics(split.features), self._devices
+      image_features.feature_statistics(split.features), self._devices
     )
     self._next_step = 0
     self._threads = config.reader_threads
