@@ -283,14 +283,14 @@ def _engine(config: BuildConfig, images: Images) -> beam_jobs.Engine | None:
   if not config.beam_runner:
     return None
   options = beam_engine.check(config.beam_runner, config.beam_options)
-  stored = images.photos and dataclasses.astuple(images.photos.stored)
+  stored = images.photos.stored if images.photos else None
   return beam_jobs.Engine(
     config.beam_runner,
     options,
     config.features,
     config.feature_ids,
     config.photos,
-    stored,
+    (stored.size, stored.resize) if stored else None,
   )
 
 

@@ -176,8 +176,8 @@ def check_features(
   oddities = [
     records.Oddity(what, tuple(names)) for what, names in seen if names
   ]
-  views = len(table.view_flips)
-  each = f'{views} views of ' if views > 1 else ''
+  K = len(table.view_flips)
+  each = f'{K} views of ' if K > 1 else ''
   report = (
     f'{checked.report}\nFeatures: {len(table):,} images, {each}{table.dim:,}'
     f' numbers each, {table.dtype}, encoder {table.encoder.name}.'

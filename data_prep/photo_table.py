@@ -127,7 +127,9 @@ def check(
     has no photo, one that cannot be read, or one that could be another's.
   """
   digest, faults = hashlib.sha256(), list(checked.faults)
-  missing, broken, found = {}, {}, []
+  missing: dict[str, list[str]] = {}
+  broken: dict[str, list[str]] = {}
+  found = []
   for split, rows in checked.splits.items():
     missing[split], broken[split] = [], []
     for row in rows:

@@ -1,6 +1,6 @@
 """What people call from Python: captions, and photos in whatever form."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
   from mrnn_jax.encoders import encode
+  from mrnn_jax.encoders.network import Network
 
 
 class FromPython:
@@ -24,6 +25,8 @@ class FromPython:
 
   vocabulary: Vocabulary
   config: config_lib.Config
+  # See ``SeesPhotos``.
+  networks: Callable[..., list[tuple['Network', str]]]
 
   @property
   def encoder_name(self) -> str:

@@ -114,7 +114,7 @@ class SeesPhotos:
         params, split.photos
       )
       self._encoded[key] = datasets.Features.of_array(encoded)
-    return dataclasses.replace(split, features=self._encoded[key])
+    return dataclasses.replace(split, given_features=self._encoded[key])
 
   @functools.cached_property
   def _encoded(self) -> dict[tuple[str, str], 'datasets.Features']:

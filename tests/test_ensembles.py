@@ -18,7 +18,7 @@ from mrnn_jax import (
   stored_model,
   tasks,
 )
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_features
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
 
@@ -282,7 +282,7 @@ def test_datasets_are_put_together_as_files_are(
   split = datasets.load_split(joined, 'train', joined.vocabulary(1))
   assert sorted(split.image_ids) == ids
   np.testing.assert_allclose(
-    datasets.feature_statistics(split.features)['mean'],
+    image_features.feature_statistics(split.features)['mean'],
     expected.mean(0),
     rtol=1e-4,
     atol=1e-5,

@@ -268,7 +268,7 @@ class _Features:
 
   def summary(self) -> FeatureSummary | None:
     """Return what was summed up; None if there was none."""
-    if self._first is None:
+    if not self._any:
       return None
     self._sum_up()
     number = max(self._numbers, 1)

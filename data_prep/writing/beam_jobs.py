@@ -55,7 +55,7 @@ def write(
   Raises:
     InputError: the engine fails.
   """
-  jobs = []
+  jobs: list[str] = []
   folder.mkdir()
   for path, rows in planned:
     job = folder / f'{len(jobs):06}.json'

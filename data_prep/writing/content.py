@@ -62,7 +62,7 @@ class Images:
     """
     table = features_lib.load(features, feature_ids) if features else None
     found = None
-    if photos:
+    if photos and stored:
       found = photo_table.PhotoTable.open(photos, photo_table.Stored(*stored))
     return cls(table, found, features_lib.Encoder(), 0)
 
@@ -76,10 +76,15 @@ class Images:
     return {
       'feature_size': self.feature_size,
       'encoder': dataclasses.asdict(self.encoder),
-      **({'view_flips': self.table.view_flips} if self.num_views > 1 else {}),
-      **({'features': False} if self.table is None else {}),
+      **self._of_table(),
       **({'photo_size': self.photos.stored.size} if self.photos else {}),
     }
+
+  def _of_table(self) -> dict:
+    if self.table is None:
+      return {'features': False}
+    flips = self.table.view_flips
+    return {'view_flips': flips} if len(flips) > 1 else {}
 
   def bytes_each(self) -> int:
     """Return about how many bytes an image takes."""

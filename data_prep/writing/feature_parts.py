@@ -162,7 +162,8 @@ class Parts:
     else:
       report.unlink(missing_ok=True)
     dim = _part(self._path(0))['features'].shape[-1]
-    views, K = {}, len(self._flips)
+    views: dict[str, Any] = {}
+    K = len(self._flips)
     if K > 1:
       views = {
         'views': self._pieces(firsts, (len(ids), K - 1, dim), slice(1, None)),

@@ -7,6 +7,7 @@ writes the same file.
 
 from collections.abc import Iterable, Iterator, Sequence
 import itertools
+from typing import Any
 
 from etils import epath
 import numpy as np
@@ -44,18 +45,17 @@ def cut(
 def make_features(images: Images) -> tfds.features.FeaturesDict:
   """Return what a record consists of, as TFDS describes it."""
 
-  def vectors(*shape: int) -> tfds.features.Tensor:
+  def vectors(dtype: np.dtype, *shape: int) -> tfds.features.Tensor:
     # As bytes, or TFDS would store float16 in four bytes each.
-    return tfds.features.Tensor(
-      shape=shape, dtype=images.table.dtype, encoding='bytes'
-    )
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
 
+  table, views = images.table, images.num_views - 1
   parts = {'image_id': tfds.features.Text()}
-  if images.table is not None:
-    parts['feature'] = vectors(images.table.dim)
+  if table is not None:
+    parts['feature'] = vectors(table.dtype, table.dim)
   parts['captions'] = tfds.features.Sequence(tfds.features.Text())
-  if images.num_views > 1:
-    parts['views'] = vectors(images.num_views - 1, images.table.dim)
+  if table is not None and views > 0:
+    parts['views'] = vectors(table.dtype, views, table.dim)
   if images.photos:
     # The file's bytes: TFDS would want to decode pictures by itself.
     parts['photo'] = tfds.features.Tensor(shape=(), dtype=np.object_)
@@ -79,11 +79,14 @@ def write(
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
 
   def serialize(row: records.Record, photo: bytes | None) -> bytes:
-    parts = {'image_id': row.image_id, 'captions': list(row.captions)}
+    parts: dict[str, Any] = {
+      'image_id': row.image_id,
+      'captions': list(row.captions),
+    }
     if images.table is not None:
       parts['feature'] = images.table.get(row.image_id)
-    if images.num_views > 1:
-      parts['views'] = images.table.get_views(row.image_id)
+      if images.num_views > 1:
+        parts['views'] = images.table.get_views(row.image_id)
     if images.photos:
       parts['photo'] = photo
     example = features.encode_example(parts)
@@ -92,6 +95,7 @@ def write(
       deterministic=True
     )
 
+  pairs: Iterable[tuple[records.Record, bytes | None]]
   pairs = ((row, None) for row in rows)
   if images.photos:
     pairs = _with_photos(rows, images.photos)

@@ -206,21 +206,54 @@ class CaptionSplit:
     name: train, validation or test.
     image_ids: [N].
     captions: [N] lists of raw captions.
-    features: [N, D], raw; None where photos stand for them.
+    given_features: [N, D], raw; None where photos stand for them.
     owner: [C] each caption's image; captions stand in the images' order.
     tokens: all captions' ``##START## ... ##END##``, one after another.
     offsets: [C + 1] where each caption begins in ``tokens``.
-    photos: of the images, if the dataset has any.
+    given_photos: of the images, if the dataset has any.
   """
 
   name: str
   image_ids: list[str]
   captions: list[list[str]]
-  features: Features | None
+  given_features: Features | None
   owner: np.ndarray
   tokens: np.ndarray
   offsets: np.ndarray
-  photos: 'Photos | None' = None
+  given_photos: 'Photos | None' = None
+
+  @property
+  def has_features(self) -> bool:
+    """Whether its images have features; else they have photos alone."""
+    return self.given_features is not None
+
+  @property
+  def features(self) -> Features:
+    """[N, D] raw features of the images.
+
+    Raises:
+      InputError: they have photos alone.
+    """
+    if self.given_features is None:
+      raise InputError(
+        f'the {self.name} split has photos alone: build it with --features, or '
+        'use a model that was trained with its encoder.'
+      )
+    return self.given_features
+
+  @property
+  def photos(self) -> 'Photos':
+    """[N] photos of the images.
+
+    Raises:
+      InputError: the dataset has none.
+    """
+    if self.given_photos is None:
+      raise InputError(
+        f'the {self.name} split has no photos: build it by "python -m '
+        'data_prep.build --photos=DIR ...".'
+      )
+    return self.given_photos
 
   @property
   def lengths(self) -> np.ndarray:
@@ -265,7 +298,7 @@ def make_split(
     name=name,
     image_ids=image_ids,
     captions=captions,
-    features=features,
+    given_features=features,
     owner=np.asarray(owner),
     tokens=np.concatenate(encoded),
     offsets=np.cumsum([0] + [len(ids) for ids in encoded]),
@@ -305,7 +338,7 @@ def load_split(
   if not dataset.photo_size:
     return split
   photos = Photos(dataset, name, split.image_ids)
-  return dataclasses.replace(split, photos=photos)
+  return dataclasses.replace(split, given_photos=photos)
 
 
 class Photos:
@@ -354,43 +387,6 @@ def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:
   # Position 0 is ##START##.
   unknown = (split.tokens == UNK) & (position > first)
   return np.add.reduceat(unknown.astype(np.int64), split.offsets[:-1])
-
-
-def feature_statistics(
-  features: Features, num_views: int = 1, block: int = 1024
-) -> dict[str, np.ndarray]:
-  """Return mean and standard deviation [D] of features, float32.
-
-  Reads blocks of images, once: nothing needs them all at once.
-
-  Args:
-    features: of N images.
-    num_views: how many views of each, the first ones, count; 1: what their
-      features are.
-    block: images at a time.
-  """
-  block = max(1, block // num_views)
-
-  def rows_of(index: np.ndarray) -> np.ndarray:
-    if num_views == 1:
-      return features[index]
-    return features.views(index)[:, :num_views].reshape(-1, features.size)
-
-  count, mean = 0, np.zeros(features.size)
-  squares = np.zeros(features.size)  # Of differences from the mean.
-  for start in range(0, len(features), block):
-    index = np.arange(start, min(start + block, len(features)))
-    rows = rows_of(index).astype(np.float64)
-    own_mean = rows.mean(0)
-    # Two means become one (Chan et al. 1979).
-    apart, share = own_mean - mean, len(rows) / (count + len(rows))
-    squares += np.square(rows - own_mean).sum(0)
-    squares += np.square(apart) * (count * share)
-    mean, count = mean + apart * share, count + len(rows)
-  return {
-    'mean': mean.astype(np.float32),
-    'std': np.sqrt(squares / count).astype(np.float32),
-  }
 
 
 def sample_images(num_images: int, num_sampled: int, seed: int) -> np.ndarray:

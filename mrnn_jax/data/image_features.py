@@ -135,3 +135,40 @@ class Features:
     if self.num_views == 1:
       return feature
     return np.concatenate([feature, record['views']])
+
+
+def feature_statistics(
+  features: Features, num_views: int = 1, block: int = 1024
+) -> dict[str, np.ndarray]:
+  """Return mean and standard deviation [D] of features, float32.
+
+  Reads blocks of images, once: nothing needs them all at once.
+
+  Args:
+    features: of N images.
+    num_views: how many views of each, the first ones, count; 1: what their
+      features are.
+    block: images at a time.
+  """
+  block = max(1, block // num_views)
+
+  def rows_of(index: np.ndarray) -> np.ndarray:
+    if num_views == 1:
+      return features[index]
+    return features.views(index)[:, :num_views].reshape(-1, features.size)
+
+  count, mean = 0, np.zeros(features.size)
+  squares = np.zeros(features.size)  # Of differences from the mean.
+  for start in range(0, len(features), block):
+    index = np.arange(start, min(start + block, len(features)))
+    rows = rows_of(index).astype(np.float64)
+    own_mean = rows.mean(0)
+    # Two means become one (Chan et al. 1979).
+    apart, share = own_mean - mean, len(rows) / (count + len(rows))
+    squares += np.square(rows - own_mean).sum(0)
+    squares += np.square(apart) * (count * share)
+    mean, count = mean + apart * share, count + len(rows)
+  return {
+    'mean': mean.astype(np.float32),
+    'std': np.sqrt(squares / count).astype(np.float32),
+  }

@@ -9,8 +9,9 @@ short ones with long ones: the sums of their lengths vary much less than the
 lengths, so that a few row lengths ("buckets") waste next to nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import functools
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -27,6 +28,12 @@ _VIEWS = 0x71E3
 # Batches that a thread fills one after another: handing on one costs Grain as
 # much as filling it.
 _TOGETHER = 4
+
+
+class OpenBatches(Iterator[Batch], Protocol):
+  """Batches that are filled ahead until they are closed."""
+
+  def close(self) -> None: ...  # noqa: D102
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int) -> list[int]:
@@ -162,7 +169,7 @@ def fill_batch(
   tokens.reshape(-1)[place] = split.tokens[source]
   targets.reshape(-1)[place] = split.tokens[source + 1]
   batch = {'tokens': tokens, 'targets': targets, 'captions': captions}
-  if split.features is None:
+  if not split.has_features:
     return batch
   images = split.owner[present]
   if draw_views is None:
@@ -286,7 +293,7 @@ class TrainingBatches:
 
   def iterate(
     self, start: int, stop: int, num_threads: int = 2
-  ) -> Iterator[Batch]:
+  ) -> Generator[Batch, None, None]:
     """Yield the batches of steps ``start`` to ``stop``, filled ahead."""
 
     def several(first: int) -> list[Batch]:

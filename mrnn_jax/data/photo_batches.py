@@ -5,7 +5,6 @@ pass through the encoder by lying together.  Rows are planned as those of
 captions are (``input_pipeline``): batch n is a function of the seed and n.
 """
 
-from collections.abc import Iterator
 import dataclasses
 import functools
 import multiprocessing
@@ -66,7 +65,9 @@ class PhotoBatches:
     """
     self._num_workers = num_workers
     # What photos are seen by needs no features, here or in other processes.
-    self._split = dataclasses.replace(split, features=None, photos=None)
+    self._split = dataclasses.replace(
+      split, given_features=None, given_photos=None
+    )
     self._photos, self._image_size = split.photos, image_size
     self._augmentation, self._seed = augmentation, seed
     self._shard = shard
@@ -130,7 +131,7 @@ class PhotoBatches:
 
   def iterate(
     self, start: int, stop: int, num_threads: int = 2
-  ) -> Iterator[Batch]:
+  ) -> input_pipeline.OpenBatches:
     """Yield the batches of steps ``start`` to ``stop``, filled ahead.
 
     Args:
@@ -183,9 +184,11 @@ def _start_worker(index: int, count: int) -> None:
     signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
 
+  if parent is None:
+    return
+
   def watch():
     parent.join()
     os._exit(1)
 
-  if parent is not None:
-    threading.Thread(target=watch, daemon=True).start()
+  threading.Thread(target=watch, daemon=True).start()

@@ -9,6 +9,7 @@ trained further.
 from collections.abc import Iterator
 import dataclasses
 import functools
+import operator
 from typing import Any
 
 from flax import linen as nn
@@ -163,11 +164,11 @@ def native_gradient(
 
 def shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
   """Convolve by a multiply-add of the whole image for each place."""
-  total = None
-  for i, j, part in _shifts(x, kernel.shape[0], stride):
-    part = part * kernel[i, j].reshape(1, 1, 1, -1)
-    total = part if total is None else total + part
-  return total
+  parts = (
+    part * kernel[i, j].reshape(1, 1, 1, -1)
+    for i, j, part in _shifts(x, kernel.shape[0], stride)
+  )
+  return functools.reduce(operator.add, parts)
 
 
 def shifted_gradient(
@@ -192,17 +193,17 @@ def shifted_gradient(
   zero = jnp.zeros((), gradient.dtype)
   spread = lax.pad(gradient, zero, [*config, (0, 0, 0)])
   turned = kernel[::-1, ::-1]
-  total = None
-  for i in range(k):
-    for j in range(k):
-      part = lax.slice(
-        spread,
-        (0, i, j, 0),
-        (len(x), i + x.shape[1], j + x.shape[2], x.shape[3]),
-      )
-      part = part * turned[i, j].reshape(1, 1, 1, -1)
-      total = part if total is None else total + part
-  return total, by_kernel.astype(kernel.dtype)
+  parts = (
+    lax.slice(
+      spread,
+      (0, i, j, 0),
+      (len(x), i + x.shape[1], j + x.shape[2], x.shape[3]),
+    )
+    * turned[i, j].reshape(1, 1, 1, -1)
+    for i in range(k)
+    for j in range(k)
+  )
+  return functools.reduce(operator.add, parts), by_kernel.astype(kernel.dtype)
 
 
 def _shifts(
@@ -236,14 +237,15 @@ class Bottleneck(nn.Module):
     """Give [B, H', W', outputs] for [B, H, W, inputs]."""
     block, y = self.block, x
     # A convolution of size 1 is a dense layer of every pixel.
-    dense = functools.partial(nn.Dense, dtype=self.dtype, **_FROM_FILE)
+    layer = {'dtype': self.dtype, **_FROM_FILE}
     if block.expansion > 1:
       size = block.expansion * block.inputs
-      y = nn.relu6(dense(size, name='expand')(y))
+      y = nn.relu6(nn.Dense(size, name='expand', **layer)(y))
     depthwise = Depthwise(
       block.kernel, block.stride, self.dtype, name='depthwise'
     )
-    y = dense(block.outputs, name='project')(nn.relu6(depthwise(y)))
+    y = nn.relu6(depthwise(y))
+    y = nn.Dense(block.outputs, name='project', **layer)(y)
     same = block.stride == 1 and block.inputs == block.outputs
     return x + y if same else y
 

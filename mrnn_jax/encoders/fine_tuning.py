@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -37,8 +38,7 @@ def chosen(network: Network, which: str, num_last: int) -> tuple[str, ...]:
   """
   if which == NONE:
     return ()
-  if network.module is None:
-    raise InputError(f'{network.name} cannot be trained: it can be used alone.')
+  module_of(network)
   if which == ALL:
     return network.blocks
   if num_last > len(network.blocks):
@@ -47,6 +47,17 @@ def chosen(network: Network, which: str, num_last: int) -> tuple[str, ...]:
       f'{len(network.blocks)}: ask for at most so many.'
     )
   return network.blocks[-num_last:]
+
+
+def module_of(network: Network) -> nn.Module:
+  """Return a network as a Flax module.
+
+  Raises:
+    InputError: it can be applied alone.
+  """
+  if network.module is None:
+    raise InputError(f'{network.name} cannot be trained: it can be used alone.')
+  return network.module
 
 
 def tuned(network: Network, blocks: Blocks) -> Network:
@@ -95,7 +106,7 @@ def load(
       'which this program cannot make: give them by --features=FILE.'
     )
   blank = encoders.without_weights(name) if blocks else None
-  if blocks and set(blank.blocks) == set(blocks):
+  if blocks and blank is not None and set(blank.blocks) == set(blocks):
     return tuned(blank, blocks), resize
   network = encoders.load(name, weights or None)
   if not blocks:
@@ -164,8 +175,9 @@ def zeros(network: Network, names: Sequence[str]) -> dict[str, Any]:
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
   """Return the shapes of a network's arrays by 'block/layer/array'."""
   side = network.image_size
+  module = module_of(network)
   made = jax.eval_shape(
-    lambda: network.module.init(
+    lambda: module.init(
       jax.random.key(0), np.zeros((1, side, side, 3), np.uint8)
     )
   )

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from mrnn_jax.data import augmentation
+from mrnn_jax.data.datasets import Photos
 from mrnn_jax.encoders import encode, photos
 from mrnn_jax.encoders.network import Network
-from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime import parallel, picture_pool
 from mrnn_jax.runtime.progress import Progress
 
 
@@ -30,7 +31,7 @@ class StoredPhotos:
   def features(
     self,
     params: Any,
-    stored: Sequence[bytes],
+    stored: Photos | Sequence[bytes],
     images: np.ndarray | None = None,
     between: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
@@ -50,7 +51,9 @@ class StoredPhotos:
     # As many batches everywhere, since all ask together whether to stop.
     share = -(-len(images) // jax.process_count())
     size = self._network.image_size
-    pixels = photos.ahead(lambda i: augmentation.decode(stored[i], size), mine)
+    pixels = picture_pool.ahead(
+      lambda i: augmentation.decode(stored[i], size), mine
+    )
     features = np.zeros((len(mine), self._network.feature_size), np.float32)
     n = len(self._devices)
     name = self._network.name

@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from mrnn_jax.ranking.best_items import Vectors
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime import files, json_files, json_forms, parallel
@@ -68,7 +69,7 @@ class MatrixStore:
     """A hash of what makes a sentence's scores for an image what they are."""
     return self._keys.mine
 
-  def has(self, name: str, features: np.ndarray) -> bool:
+  def has(self, name: str, features: Vectors) -> bool:
     """Say whether a matrix of some images [N, D] is there and finished."""
     path = files.local_folder(self._folder) / f'{name}.npy'
     for there in (path, self._folder / path.name):
@@ -78,7 +79,7 @@ class MatrixStore:
         return state['images'][: len(images)] == images
     return False
 
-  def matrix(self, name: str, features: np.ndarray) -> np.ndarray | None:
+  def matrix(self, name: str, features: Vectors) -> np.ndarray | None:
     """Return the ranker's scores [S, N], as far as they are there from disk.
 
     All processes call this at the same time and share the blocks of images; the
@@ -124,7 +125,7 @@ class MatrixStore:
     return held.finish(len(features)) if held else None
 
 
-def image_hashes(features: np.ndarray) -> list[str]:
+def image_hashes(features: Vectors) -> list[str]:
   """Return a hash of each image by its feature, [N] of features [N, D]."""
   return [
     hashlib.sha256(x.tobytes()).hexdigest()[:16]
@@ -227,7 +228,7 @@ class _File:
     keys: _Keys,
     tiling: str,
     num_rows: int,
-    features: np.ndarray,
+    features: Vectors,
   ) -> '_File':
     """Open the matrix of some images, or begin it."""
     kept = folder / f'{name}.npy'

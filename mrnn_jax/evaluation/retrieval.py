@@ -53,16 +53,18 @@ def take(
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
   folder = epath.Path(config.workdir).expanduser() / FOLDER
   store = MatrixStore(folder, ranker, sentences, model.identity())
-  drawn = []
+  drawn = np.empty((0, 0), np.float32)
   if model.writes:
     drawn = model.drawn_features(config.norm_images)
   name, images = f'{split.name}_images', split.features
   kept = parallel.is_first() and _keeps(store, name, images, config)
   kept = bool(parallel.of_first(np.asarray(kept)))
   matrix = store.matrix(name, images) if kept else None
-  norm_log_probs = np.empty((len(sentences), 0), np.float32)
+  norm_log_probs: np.ndarray = np.empty((len(sentences), 0), np.float32)
   if len(drawn):
-    norm_log_probs = store.matrix(f'{split.name}_norm', drawn)
+    norm = store.matrix(f'{split.name}_norm', drawn)
+    if norm is not None:  # The first process, which counts.
+      norm_log_probs = norm
 
   def scores(true: np.ndarray) -> scores_lib.Scores:
     if not model.writes:
@@ -72,11 +74,10 @@ def take(
     )
 
   if kept:
-    if not parallel.is_first():
+    if matrix is None:  # Not the first process.
       return None
-    true = scores_lib.true_of_matrix(matrix, split.owner)
-    tally = Tally(scores(true), shortlist)
-    return tally.add_all(scores_lib.of_matrix(matrix))
+    own = scores_lib.true_of_matrix(matrix, split.owner)
+    return Tally(scores(own), shortlist).add_all(scores_lib.of_matrix(matrix))
 
   counts = None
   num_blocks = ranker.num_blocks(len(sentences), len(images))
@@ -99,13 +100,15 @@ def take(
       np.int64,
     )
   ).tolist()
-  true = counts and counts.true
+  true = counts.true if counts else None
   if not known:
     with Progress('ranking (true pairs)', 'sentences') as progress:
       true = ranker.true_scores(
         sentences, images, split.owner, progress, everywhere=True
       )
-  tally = counts and counts.tally(scores(true), shortlist)
+  tally = None
+  if counts and true is not None:
+    tally = counts.tally(scores(true), shortlist)
   if complete:
     if counts:
       print(f'{counts.path} is there: not counted again')

@@ -144,17 +144,17 @@ class Tally:
           for i, x in zip(s, score, strict=True)
         ],
       }
-    for s, (images, score) in enumerate(_found(self._best_images)):
+    for sentence, (images, score) in enumerate(_found(self._best_images)):
       yield {
         'query': 'sentence',
-        'caption': captions[s],
-        'image_id': ids[owner[s]],
-        'rank': int(self._images.ranks[s]),
+        'caption': captions[sentence],
+        'image_id': ids[owner[sentence]],
+        'rank': int(self._images.ranks[sentence]),
         'top': [
           {
             'image_id': ids[image],
             'score': x,
-            'correct': bool(owner[s] == image),
+            'correct': bool(owner[sentence] == image),
           }
           for image, x in zip(images, score, strict=True)
         ],

@@ -166,7 +166,7 @@ class StoredTally(Tally):
     self._store.save(self, self._true, self._blocks_done)
 
 
-def key_of(**parts: str | Mapping | np.ndarray) -> str:
+def key_of(**parts: str | Mapping | list[str] | np.ndarray) -> str:
   """Return a hash of values by name."""
   digest = hashlib.sha256()
   for name, value in parts.items():

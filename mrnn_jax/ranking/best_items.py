@@ -2,11 +2,20 @@
 
 from collections.abc import Callable, Iterable
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
 # Sentence numbers [s], images, and the scores [s, n] of a block of a matrix.
 Block = tuple[np.ndarray, slice, np.ndarray]
+
+
+class Vectors(Protocol):
+  """Raw features [N, D]: an array, or what slices like one."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, key: slice, /) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)

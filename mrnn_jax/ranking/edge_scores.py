@@ -5,7 +5,7 @@ n images, D image feature.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class EdgeScores:
         progress(part.stop / len(tiles.prefixes))
 
     step = self._tiles_per_call
-    under_way = None
+    under_way: tuple[slice, Any] | None = None
     for start in range(0, len(tiles.prefixes), step):
       part = slice(start, start + step)
       rows = (
@@ -116,5 +116,6 @@ class EdgeScores:
       if under_way:
         collect(*under_way)
       under_way = part, result
-    collect(*under_way)
+    if under_way:
+      collect(*under_way)
     return values[:-1]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.models import Model, Variables
-from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
+from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.ranker import Progress
 from mrnn_jax.runtime import parallel
@@ -68,8 +68,8 @@ class EmbeddingRanker:
 
   def rank(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     top: int = 10,
     progress: Progress | None = None,
   ) -> Ranking:
@@ -92,7 +92,7 @@ class EmbeddingRanker:
   def blocks(
     self,
     sentences: Sequence[Sentence],
-    features: np.ndarray,
+    features: Vectors,
     progress: Progress | None = None,
     first: int = 0,
     everywhere: bool = False,
@@ -119,8 +119,8 @@ class EmbeddingRanker:
 
   def true_scores(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     owner: np.ndarray,
     progress: Progress | None = None,
     everywhere: bool = False,
@@ -159,8 +159,8 @@ class EmbeddingRanker:
 
   def _computed(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     cuts: Iterable[tuple[np.ndarray, slice]],
   ) -> Iterator[Block]:
     """Yield some blocks, those of the same sentences one after another."""

@@ -192,11 +192,11 @@ class Tiles:
     first = np.append(np.flatnonzero(new), [Q] * num_prefixes)
     # A tile ends where it is full of edges, or of prefixes.
     ends = np.minimum(np.arange(Q) + num_edges, first[rank + num_prefixes])
-    following, starts, q = ends.tolist(), [], 0
+    following, begins, q = ends.tolist(), [], 0
     while q < Q:
-      starts.append(q)
+      begins.append(q)
       q = following[q]
-    starts = np.asarray(starts)
+    starts = np.asarray(begins)
     tile = np.repeat(np.arange(len(starts)), np.diff(starts, append=Q))
     slot = rank - rank[starts[tile]]
     column = np.arange(Q) - starts[tile]

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from mrnn_jax.models import Model, Variables
-from mrnn_jax.ranking.best_items import Block, Ranking, best_of_both
+from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
 from mrnn_jax.ranking.edge_scores import EdgeScores
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.sentence_pool import SentencePool
@@ -34,6 +34,7 @@ _SENTENCE_BLOCK = 16384
 _CPU_TILE_ROWS, _TILE_ROWS = 500, 16384  # of logits, by device.
 
 Progress = Callable[[int, int], None]
+_Numbered = Iterable[tuple[int, np.ndarray]]  # Blocks, or parts of them.
 
 
 def log_mean_exp(log_probs: np.ndarray) -> np.ndarray:
@@ -138,8 +139,8 @@ class Ranker:
 
   def log_probs(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     progress: Progress | None = None,
   ) -> np.ndarray:
     """Return the matrix of log P(sentence | image), natural logarithms.
@@ -159,8 +160,8 @@ class Ranker:
 
   def log_mean_probs(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     progress: Progress | None = None,
     everywhere: bool = False,
   ) -> np.ndarray:
@@ -186,8 +187,8 @@ class Ranker:
 
   def rank(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     normalizer: np.ndarray | None = None,
     top: int = 10,
     progress: Progress | None = None,
@@ -223,8 +224,8 @@ class Ranker:
 
   def rank_by_ratio(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     drawn: np.ndarray,
     top: int = 10,
     progress: Progress | None = None,
@@ -261,7 +262,7 @@ class Ranker:
   def blocks(
     self,
     sentences: Sequence[Sentence],
-    features: np.ndarray,
+    features: Vectors,
     progress: Progress | None = None,
     first: int = 0,
     everywhere: bool = False,
@@ -305,8 +306,7 @@ class Ranker:
       return len(pool.parts[t]), columns.stop - columns.start
 
     numbers = range(first, len(cuts))
-    computed: Iterable[tuple[int, np.ndarray]]
-    computed = ((number, compute(number)) for number in numbers)
+    computed: _Numbered = ((number, compute(number)) for number in numbers)
     if everywhere:
       rows = max(map(len, pool.parts), default=0)
       computed = parallel.map_in_turns(
@@ -322,8 +322,8 @@ class Ranker:
 
   def true_scores(
     self,
-    sentences: Sequence[Sequence[int]],
-    features: np.ndarray,
+    sentences: Sequence[Sentence],
+    features: Vectors,
     owner: np.ndarray,
     progress: Progress | None = None,
     everywhere: bool = False,
@@ -358,7 +358,7 @@ class Ranker:
       return scores[np.arange(len(mine)), own]
 
     numbers = range(len(jobs))
-    computed = ((number, compute(number)) for number in numbers)
+    computed: _Numbered = ((number, compute(number)) for number in numbers)
     if everywhere:
       most = max((len(mine) for _, _, mine in jobs), default=0)
       computed = parallel.map_in_turns(

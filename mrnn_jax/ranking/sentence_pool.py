@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrnn_jax.ranking.prefix_tree import PrefixTree
+from mrnn_jax.ranking.prefix_tree import PrefixTree, Sentence
 
 # Sentences that are compared with their neighbours at a time.
 _COMPARED = 4096
@@ -21,7 +21,7 @@ class SentencePool:
     num_prefixes: [parts] distinct prefixes of each.
   """
 
-  def __init__(self, sentences: Sequence[Sequence[int]], size: int):
+  def __init__(self, sentences: Sequence[Sentence], size: int):
     """Order the sentences.
 
     Args:

@@ -51,7 +51,7 @@ def check(runner: str | None, options: str | None) -> tuple[str, ...]:
     raise errors.InputError(
       f'--beam_runner={runner} needs Apache Beam: pip install apache-beam.'
     )
-  return tuple(f'--{match[1]}' for match in matches)
+  return tuple(f'--{match[1]}' for match in matches if match)
 
 
 def run(

@@ -32,7 +32,7 @@ class Pieces:
   dtype: np.dtype
   rows: Iterable[np.ndarray]
 
-  def write(self, file: BinaryIO) -> None:
+  def write(self, file: IO[bytes]) -> None:
     """Write it as a ``.npy``, with the bytes of ``np.save``."""
     np.lib.format.write_array_header_1_0(
       file,

@@ -38,6 +38,7 @@ def ahead(
   """
   num_workers = num_processes or num_threads or os.cpu_count() or 1
   quiet()
+  pool: concurrent.futures.Executor
   if num_processes:
     pool = concurrent.futures.ProcessPoolExecutor(
       num_processes,

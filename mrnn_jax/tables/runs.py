@@ -10,6 +10,7 @@ import shlex
 from typing import Any
 
 from etils import epath
+import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import metrics as metrics_lib
@@ -22,6 +23,7 @@ from mrnn_jax.reports import evaluation_file
 from mrnn_jax.reports import gallery as gallery_lib
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
 from mrnn_jax.runtime import files, json_files
+from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.tables import per_image
 from mrnn_jax.tables.systems import System
 from mrnn_jax.trained import TrainedModel
@@ -230,7 +232,9 @@ class Run:
     )
     shortlist = retrieval.make_shortlist(split, config)
     tally = retrieval.take(model, split, config, shortlist)
-    num_own = [len(texts) for texts in split.captions]
+    if tally is None:
+      raise InputError('tables are made by one process: start no others.')
+    num_own = np.asarray([len(texts) for texts in split.captions])
     return {
       'shortlist': size,
       'retrieval_shortlist': tally.measures(),

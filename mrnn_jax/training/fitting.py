@@ -9,7 +9,7 @@ import numpy as np
 
 from mrnn_jax import models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_features
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.metrics.ranks import ImageRanks, WrongSentences
@@ -60,7 +60,7 @@ def train(
   )
   statistics = {}
   if model.sees_images:
-    statistics = datasets.feature_statistics(split.features)
+    statistics = image_features.feature_statistics(split.features)
   with (
     warnings.catch_warnings(record=True) as doubts,
     Progress(f'fitting {config.model}', 'passes') as progress,

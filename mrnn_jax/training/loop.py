@@ -10,7 +10,7 @@ import jax
 
 from mrnn_jax import model_description, models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_features
 from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
@@ -77,9 +77,9 @@ def train(config: Config) -> None:
       progress = {'validated_step': -1}
     photos = photos_lib.open_for(config, dataset, devices, start, stored)
     description = run_record.describe(
-      config, dataset, vocabulary, record, photos and photos.base
+      config, dataset, vocabulary, record, photos.base if photos else None
     )
-    if latest is not None:
+    if stored is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:
         run_record.tell_finished(config, progress)
@@ -187,7 +187,9 @@ class _Run:
     if self.photos:
       return self.photos.first_statistics(self.split, self.config.seed)
     if self.model.sees_images:
-      return datasets.feature_statistics(self.split.features, self.num_views)
+      return image_features.feature_statistics(
+        self.split.features, self.num_views
+      )
     return {}
 
   def train(

@@ -120,21 +120,21 @@ class PhotoTraining:
     """Return a split with the features of its photos, see ``features``."""
     found = self.features(blocks, frozen, split, between=between)
     features = image_features.Features.of_array(found)
-    return dataclasses.replace(split, features=features)
+    return dataclasses.replace(split, given_features=features)
 
   def first_statistics(
     self, split: datasets.CaptionSplit, seed: int
   ) -> dict[str, np.ndarray]:
     """Return mean and deviation of the features that a run begins with."""
-    if split.features is not None:
-      return datasets.feature_statistics(split.features)
+    if split.has_features:
+      return image_features.feature_statistics(split.features)
     drawn = datasets.sample_images(
       len(split.image_ids), _STATISTICS_IMAGES, seed
     )
     params = parallel.replicate(self.network.params, self.devices)
     found = self.encoded.features(params, split.photos, drawn)
     features = image_features.Features.of_array(found)
-    return datasets.feature_statistics(features)
+    return image_features.feature_statistics(features)
 
   def no_features(self) -> np.ndarray:
     """Return features [1, D] that stand for none, as Orbax saves no [0, D]."""
@@ -193,7 +193,7 @@ def open_for(
       f'--objective={config.objective} needs the features of the images before '
       'the step: train it without --train_encoder.'
     )
-  carried = {}
+  carried: Mapping[str, Any] = {}
   if stored:
     told, names = stored['dataset']['encoder'], start_blocks(stored)
   elif start:
@@ -274,9 +274,9 @@ def encoder_of(
     (blocks that are carried, the others, photos [B, S, S, 3] uint8) ->
     features [B, D] float32.
   """
-  module = network.module.clone(dtype=dtype, remat=remat)
+  module = fine_tuning.module_of(network).clone(dtype=dtype, remat=remat)
 
-  def features(blocks: Any, frozen: Any, photos: Array) -> Array:
+  def features(blocks: Any, frozen: Any, photos: Array) -> Any:
     held = {
       name: block if name in trained else jax.lax.stop_gradient(block)
       for name, block in blocks.items()

@@ -197,9 +197,9 @@ def train_step(
     params=optax.apply_updates(state.params, updates),
     opt_state=opt_state,
   )
-  if isinstance(state, AveragedState):
+  if isinstance(new_state, AveragedState):
     average = averaged(
-      state.average, new_state.params, new_state.step, average_decay
+      new_state.average, new_state.params, new_state.step, average_decay
     )
     new_state = dataclasses.replace(new_state, average=average)
   return new_state, {

@@ -179,7 +179,7 @@ def _reordered(
   places = {image_id: i for i, image_id in enumerate(seen.image_ids)}
   order = np.asarray([places[image_id] for image_id in split.image_ids])
   features = _Reordered(seen.features, order)
-  return datasets.CaptionSplit(**{**vars(split), 'features': features})
+  return datasets.CaptionSplit(**{**vars(split), 'given_features': features})
 
 
 class _Reordered:

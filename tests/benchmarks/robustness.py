@@ -231,7 +231,7 @@ def parts(args: argparse.Namespace, folder: pathlib.Path) -> int:
 
   from mrnn_jax import config as config_lib
   from mrnn_jax import models
-  from mrnn_jax.data import datasets
+  from mrnn_jax.data import image_features
   from mrnn_jax.runtime import parallel
   from mrnn_jax.training import optimizers, step
   from mrnn_jax.training.objectives import OBJECTIVES
@@ -255,7 +255,7 @@ def parts(args: argparse.Namespace, folder: pathlib.Path) -> int:
   optimizer = optimizers.create_optimizer(config, schedule)
   variables = models.init_variables(model, jax.random.key(0))
   state = step.create_state(variables, optimizer, jax.random.key(1))
-  statistics = datasets.feature_statistics(split.features)
+  statistics = image_features.feature_statistics(split.features)
   found = []
   for number in numbers:
     step_fn = step.compile_train_step(

@@ -9,7 +9,7 @@ import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import models
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets, image_features, input_pipeline
 from mrnn_jax.data.vocabulary import PAD
 from mrnn_jax.runtime import parallel
 from mrnn_jax.training import loop as train_lib
@@ -103,7 +103,7 @@ def make_split(
     name='train',
     image_ids=[str(i) for i in range(num_images)],
     captions=[[] for _ in range(num_images)],
-    features=features,
+    given_features=features,
     owner=np.arange(len(captions)) // lengths.CAPTIONS_PER_IMAGE,
     tokens=np.concatenate(captions).astype(np.int32),
     offsets=np.cumsum([0] + [len(ids) for ids in captions]),
@@ -171,7 +171,7 @@ class Training(work.Work):
       train_lib.create_state(variables, optimizer, key), self._devices
     )
     self._statistics = parallel.replicate(
-      datasets.feature_statistics(split.features), self._devices
+      image_features.feature_statistics(split.features), self._devices
     )
     self._next_step = 0
     self._threads = config.reader_threads

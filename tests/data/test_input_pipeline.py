@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from mrnn_jax.data import datasets
+from mrnn_jax.data import datasets, image_features
 from mrnn_jax.data import input_pipeline as ip
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.runtime.errors import InputError
@@ -85,7 +85,7 @@ def test_features_are_the_same_uncached(vocab, record_maker):
   )
   index = np.asarray([[3, 1], [8, 3]])
   np.testing.assert_array_equal(cached.features[index], read.features[index])
-  statistics = datasets.feature_statistics(read.features, block=4)
+  statistics = image_features.feature_statistics(read.features, block=4)
   features = cached.features.all()
   np.testing.assert_allclose(statistics['mean'], features.mean(0), atol=1e-5)
   np.testing.assert_allclose(statistics['std'], features.std(0), atol=1e-5)
@@ -98,7 +98,7 @@ def test_statistics_of_features_far_from_0(vocab, record_maker):
     record['feature'] = np.asarray([10000 + i, 3.0, -i], np.float32)
   split = datasets.make_split('train', records, vocab)
   for block in (1, 4, 100):
-    statistics = datasets.feature_statistics(split.features, block)
+    statistics = image_features.feature_statistics(split.features, block)
     np.testing.assert_array_equal(
       statistics['mean'], np.float32([10004, 3, -4])
     )
@@ -368,7 +368,7 @@ def test_the_feature_of_an_image_is_its_first_view_or_their_mean(
   np.testing.assert_array_equal(mean[images][..., 0], images)
   np.testing.assert_array_equal(mean[images][..., 1], 1.5)
   assert mean.dtype == np.float32
-  statistics = datasets.feature_statistics(first, 3, block=4)
+  statistics = image_features.feature_statistics(first, 3, block=4)
   # Of the views 0, 1, 2 of the images 0 to 9.
   np.testing.assert_allclose(statistics['mean'], [4.5, 1])
   np.testing.assert_allclose(statistics['std'], [8.25**0.5, (2 / 3) ** 0.5])

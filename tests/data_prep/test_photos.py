@@ -10,6 +10,7 @@ import pytest
 
 from data_prep import build, inspect
 from mrnn_jax.data import datasets
+from mrnn_jax.runtime.errors import InputError
 
 SIDE = 16
 
@@ -50,7 +51,9 @@ def test_squares_are_kept_and_others_scaled(raw, capsys):
   out = capsys.readouterr().out
   assert f'Photos: 6, stored as {SIDE} x {SIDE} pixels.' in out
   split, found = photos_of(raw, 'train')
-  assert split.features is None
+  assert not split.has_features
+  with pytest.raises(InputError, match='train split has photos alone'):
+    print(split.features)
   folder = raw / 'photos'
   for i, name in enumerate(split.image_ids[:3]):
     assert found[i] == (folder / name).read_bytes()

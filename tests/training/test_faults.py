@@ -12,7 +12,7 @@ import small_models
 import tiny_run
 
 from mrnn_jax import models, tasks
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets, image_features, input_pipeline
 from mrnn_jax.data.vocabulary import PAD, Vocabulary
 from mrnn_jax.evaluation import perplexity
 from mrnn_jax.models import losses
@@ -244,7 +244,7 @@ def test_a_feature_of_zeros_gives_numbers(scaling):
     },
   )
   variables = small_models.init(model, jax.random.key(0))
-  variables['statistics'] = datasets.feature_statistics(split.features)
+  variables['statistics'] = image_features.feature_statistics(split.features)
   assert np.isfinite(one_by_one(model, variables, split, 0))
   ids = split.caption_tokens(0)
 

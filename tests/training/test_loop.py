@@ -7,7 +7,7 @@ import small_models
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import models
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import image_features, input_pipeline
 from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.evaluation import perplexity
 from mrnn_jax.models import losses
@@ -59,7 +59,7 @@ def run_steps(split, vocab, num_devices, num_steps, **options):
     loop.create_state(variables, optimizer, key), devices
   )
   statistics = parallel.replicate(
-    datasets.feature_statistics(split.features), devices
+    image_features.feature_statistics(split.features), devices
   )
   costs = []
   for batch in batches.iterate(0, num_steps):

@@ -2,6 +2,7 @@
 
 from concurrent import futures
 import os
+from typing import Any
 
 from etils import epath
 import numpy as np
@@ -43,7 +44,7 @@ def _from_archive(archive: npz.Reader, source: str) -> FeatureTable:
     if entry in archive.names and (value := archive.read(entry)).size:
       told[field] = names.text(value.reshape(-1)[0], source)
   ids = names.as_names(archive.read('ids'), source)
-  views = {}
+  views: dict[str, Any] = {}
   if {'views', 'view_flips'} <= set(archive.names):
     views = {
       'views': archive.read('views'),
