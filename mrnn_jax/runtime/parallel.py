@@ -186,6 +186,8 @@ def replicate(
     everywhere: for what is mapped over the devices of all processes; they hold
       the same tree.
   """
+  if not jax.tree.leaves(tree):  # Between processes JAX wants at least one.
+    return tree
   places = np.zeros(len(devices))
   return _copier(tuple(devices), everywhere)(places, tree)
 

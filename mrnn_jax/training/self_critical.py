@@ -84,19 +84,19 @@ class Critic:
     B, G = captions.shape
     there = np.flatnonzero(captions.ravel() >= 0)
     images = self._split.owner[captions.ravel()[there]]
-    parts = np.array_split(np.arange(len(there)), _PARTS)
+    # Another process may have all the captions of a last batch.
+    parts = np.array_split(np.arange(len(there)), min(_PARTS, len(there)) or 1)
     variables = {
       'params': parallel.unreplicate(state.params),
       'statistics': setting.statistics,
     }
     seed = self._seed * 2**20 + int(parallel.unreplicate(state.step))
-    tokens, weighing = [], []
+    longest = self._options.max_words + 1
+    tokens, weighing = [np.zeros((0, n, longest), np.int32)], []
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-      for part in parts:
+      for part in parts if len(there) else ():
         # Rows of the whole batch: the same ones on any number of processes.
-        first = jax.process_index() * B * G + (
-          there[part[0]] if len(part) else 0
-        )
+        first = jax.process_index() * B * G + there[part[0]]
         drawn = generate(
           setting.model,
           variables,
@@ -111,7 +111,9 @@ class Critic:
           pool.submit(self.reward, image, words)
           for image, words in zip(images[part], tokens[-1], strict=True)
         ]
-    rewards = np.asarray([x.result() for x in weighing], np.float32)
+    rewards = np.zeros((len(there), n), np.float32)
+    for row, weighed_row in zip(rewards, weighing, strict=True):
+      row[:] = weighed_row.result()
     samples = np.concatenate(tokens)
     length = int((samples != PAD).sum(-1).max(initial=1))
     length = min(-(-length // _LENGTHS) * _LENGTHS, samples.shape[-1])

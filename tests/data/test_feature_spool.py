@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from mrnn_jax.data import datasets, feature_spool
+from mrnn_jax.data import datasets, feature_spool, image_features
 from mrnn_jax.data.feature_spool import FeatureSpool
 
 
@@ -49,7 +49,7 @@ def test_without_a_place_the_records_are_read(
   def full(*unused):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(datasets, 'FeatureSpool', full)
+  monkeypatch.setattr(image_features, 'FeatureSpool', full)
   records = record_maker(9)
   split = datasets.make_split('train', records, vocab, cache_mb=0)
   assert 'note: no place for' in capsys.readouterr().err

@@ -142,9 +142,15 @@ def test_a_worker_needs_only_the_names_of_files(tmp_path, small_shards):
   job = tmp_path / 'job.json'
   content = [[row.image_id, row.captions] for row in rows]
   job.write_text(json.dumps([str(path), content]))
-  beam_jobs._write_shard(str(job), str(tmp_path / 'f.npz'), None)
+  images = {
+    'features': str(tmp_path / 'f.npz'),
+    'feature_ids': None,
+    'photos': None,
+    'stored': None,
+  }
+  beam_jobs._write_shard(str(job), **images)
   # Twice: an engine may do a job again.
-  beam_jobs._write_shard(str(job), str(tmp_path / 'f.npz'), None)
+  beam_jobs._write_shard(str(job), **images)
   features = shards.make_features(4, np.dtype(np.float32))
   reader = array_record_module.ArrayRecordReader(str(path))
   assert reader.num_records() == 2

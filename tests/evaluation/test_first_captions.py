@@ -100,6 +100,7 @@ def test_sentences_are_those_that_are_measured():
     config=config_lib.Config(matmul_precision='high'),
     vocabulary=VOCABULARY,
     dataset={'encoder': {'name': 'n', 'weights': ''}},
+    ensemble=None,
     devices=[types.SimpleNamespace(platform='cpu')],
   )
   config = config_lib.Config(task='evaluate', first_caption_only=True)

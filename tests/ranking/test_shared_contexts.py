@@ -6,8 +6,9 @@ import pytest
 from small_models import make
 
 from mrnn_jax.data.vocabulary import END, START
+from mrnn_jax.ranking.edge_scores import EdgeScores
 from mrnn_jax.ranking.prefix_tree import PrefixTree
-from mrnn_jax.ranking.ranker import Ranker, _Edges
+from mrnn_jax.ranking.ranker import Ranker
 
 V, D = 11, 7
 
@@ -37,10 +38,10 @@ def test_what_is_computed_is_what_can_be_told_apart(n):
   pool = sentences()
   features = np.random.default_rng(1).normal(size=(5, D)).astype(np.float32)
   ranker = Ranker(model, variables, jax.local_devices()[:1], 3, 12)
-  edges = _Edges(ranker, PrefixTree.build(pool))
+  tree = EdgeScores(ranker, PrefixTree.build(pool))._tree
   contexts = contexts_of(pool, n)
-  assert edges.tree.edge_prefix.max() + 1 == len(contexts)
-  assert len(edges.tree.edge_word) == sum(map(len, contexts.values()))
+  assert tree.edge_prefix.max() + 1 == len(contexts)
+  assert len(tree.edge_word) == sum(map(len, contexts.values()))
   found = ranker.log_probs(pool, features)
   # The whole model, all sentences in one batch.
   length = max(map(len, pool))

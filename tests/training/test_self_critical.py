@@ -93,9 +93,11 @@ def critic(split, vocab):
 
 
 def test_rewards_are_cider_d_with_the_end_as_a_word(critic, split, vocab):
-  texts = ['a dog runs in the park', 'the cat', 'one one']
+  image = 4
+  own = ' '.join(tokenize(split.captions[image][0]))
+  texts = [own, 'the cat', 'one one']
   rows = [vocab.encode(text.split()) for text in texts]
-  samples = np.full((3, 8), PAD)
+  samples = np.full((3, 12), PAD)
   for i, row in enumerate(rows):
     samples[i, : len(row)] = row
     if i < 2:
@@ -104,14 +106,13 @@ def test_rewards_are_cider_d_with_the_end_as_a_word(critic, split, vocab):
     [' '.join([*tokenize(text), 'stop']) for text in captions]
     for captions in split.captions
   ]
-  image = 4
   expected = cider_d(
-    ['a dog runs in the park stop', 'the cat stop', 'one one'],
+    [f'{own} stop', 'the cat stop', 'one one'],
     [documents[image]] * 3,
     documents,
   )
   np.testing.assert_allclose(critic.reward(image, samples), expected)
-  assert expected[1] > 0
+  assert expected[0] > 1
 
 
 def test_what_is_prepared_is_of_the_image_of_each_caption(critic, split, vocab):
@@ -172,6 +173,18 @@ def test_what_is_prepared_is_of_the_image_of_each_caption(critic, split, vocab):
         rtol=1e-6,
       )
   np.testing.assert_allclose(found['advantages'], 0, atol=1e-6)
+
+
+def test_a_part_of_a_batch_without_captions_has_no_samples(critic):
+  devices = parallel.local_devices(1)
+  state = types.SimpleNamespace(
+    params=parallel.replicate({'w': np.zeros(1)}, devices),
+    step=parallel.replicate(np.int32(5), devices),
+  )
+  setting = types.SimpleNamespace(model=None, statistics={}, devices=devices)
+  found = critic.prepare(setting, state, {'captions': np.full((2, 2), -1)})
+  assert found['samples'].shape[:2] == (2, 6)
+  assert (found['samples'] == PAD).all() and not found['advantages'].any()
 
 
 def test_it_raises_the_reward_of_a_trained_model(tiny_data_dir, tmp_path):

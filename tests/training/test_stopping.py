@@ -13,6 +13,7 @@ import tiny_run
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import stored_model, tasks
+from mrnn_jax.data import input_pipeline
 from mrnn_jax.evaluation import matrix_store
 from mrnn_jax.ranking import edge_scores
 from mrnn_jax.runtime import checkpoint, stopping
@@ -83,7 +84,7 @@ def whole(tiny_data_dir, tmp_path_factory):
   ('where', 'call', 'saved'),
   [
     ((loop._Run, 'first_state'), 1, None),
-    ((loop.input_pipeline.TrainingBatches, 'batch'), 6, None),
+    ((input_pipeline.TrainingBatches, 'batch'), 6, None),
     ((loop._Run, 'validate'), 2, 8),
     ((loop._Run, 'validate'), 4, 16),
     ((checkpoint.Checkpoints, 'save'), 1, 4),
