@@ -74,7 +74,7 @@ class Features:
   def of_array(cls, features: np.ndarray) -> 'Features':
     """Take features [N, D] that lie in memory."""
     made = cls([{'feature': x} for x in features], cache_mb=0)
-    made._cache = features[:, None]
+    made._cache = features
     return made
 
   def __len__(self) -> int:

@@ -377,3 +377,12 @@ def test_the_feature_of_an_image_is_its_first_view_or_their_mean(
 def test_captions_that_tell_sides():
   captions = [['The LEFT-hand man', 'a man'], ['He leftover', 'turns right.']]
   assert ip.tells_sides(captions).tolist() == [True, False, False, True]
+
+
+def test_features_of_an_array_are_its_rows():
+  rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+  features = image_features.Features.of_array(rows)
+  index = np.array([[2, 0], [3, 3]])
+  np.testing.assert_array_equal(features[index], rows[index])
+  np.testing.assert_array_equal(features[1:], rows[1:])
+  np.testing.assert_array_equal(features.views(index)[..., 0, :], rows[index])
