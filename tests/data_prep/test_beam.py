@@ -10,6 +10,8 @@ import raw_data
 
 from data_prep import build, records
 from data_prep.writing import beam_jobs, shards
+from data_prep.writing import content as content_lib
+from mrnn_jax.data import feature_files
 from mrnn_jax.runtime import beam_engine, errors
 
 
@@ -151,7 +153,8 @@ def test_a_worker_needs_only_the_names_of_files(tmp_path, small_shards):
   beam_jobs._write_shard(str(job), **images)
   # Twice: an engine may do a job again.
   beam_jobs._write_shard(str(job), **images)
-  features = shards.make_features(4, np.dtype(np.float32))
+  table = feature_files.load(tmp_path / 'f.npz')
+  features = shards.make_features(content_lib.Images.of_features(table))
   reader = array_record_module.ArrayRecordReader(str(path))
   assert reader.num_records() == 2
   example = features.deserialize_example_np(reader.read([0])[0])

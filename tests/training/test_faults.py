@@ -66,7 +66,12 @@ def test_a_damaged_shard_is_named(data_dir, tmp_path, damage):
 def test_a_shard_damaged_during_training_is_named(
   data_dir, tmp_path, monkeypatch
 ):
-  """Features that are not cached are read again at every step."""
+  """Features that have no other place are read again at every step."""
+
+  def full(*unused):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(image_features, 'FeatureSpool', full)
   original = input_pipeline.TrainingBatches.batch
 
   def damaged(self, step):
