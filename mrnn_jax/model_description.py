@@ -111,7 +111,9 @@ def _ensemble_misfit(description: Mapping[str, Any]) -> str:
     size, first = member['dataset']['feature_size'], member['first']
     if not member['weight'] > 0 or first < 0 or size < 1:
       return 'has an ensemble whose members cannot be'
-    kind = models.MODELS.get(member['config'].get('model', 'm-rnn'))
+    kind = models.MODELS.get(
+      member['config'].get('model', FIELDS['model'].default)
+    )
     if kind is None or kind.free_sizes or not kind.writes:
       return 'has an ensemble with a model that cannot be in one'
     ends.append(first + size)

@@ -73,7 +73,7 @@ class Features:
   @classmethod
   def of_array(cls, features: np.ndarray) -> 'Features':
     """Take features [N, D] that lie in memory."""
-    made = cls([{'feature': x} for x in features], cache_mb=0)
+    made = cls([{'feature': x} for x in features], cache_mb=np.inf)
     made._cache = features
     return made
 

@@ -195,10 +195,14 @@ class FeatureTable:
       KeyError: there is no such image.
       AmbiguousNameError: the name fits several.
     """
+    return self.at(self._row(image_id))
+
+  def _row(self, image_id: str) -> int:
+    """Return the row of an image, or raise what ``get`` does."""
     row = self.names.find(image_id)
     if row is None:
       raise KeyError(image_id)
-    return self.at(row)
+    return row
 
   def at(self, row: int) -> np.ndarray:
     """Return the [D] feature in a row, as ``get`` does."""
@@ -212,10 +216,7 @@ class FeatureTable:
       KeyError: there is no such image.
       AmbiguousNameError: the name fits several.
     """
-    row = self.names.find(image_id)
-    if row is None:
-      raise KeyError(image_id)
-    return self.views_at(row)
+    return self.views_at(self._row(image_id))
 
   def views_at(self, row: int) -> np.ndarray:
     """Return the features [K - 1, D] of the other views of a row's image."""
