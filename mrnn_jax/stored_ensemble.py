@@ -15,11 +15,10 @@ import numpy as np
 
 from mrnn_jax import models, stored_model
 from mrnn_jax.config import FIELDS
-from mrnn_jax.data import datasets
 from mrnn_jax.data.feature_files.table import Encoder
 from mrnn_jax.data.metadata import joined_fingerprint
 from mrnn_jax.models import ensemble
-from mrnn_jax.runtime import messages, parallel
+from mrnn_jax.runtime import files, messages, parallel
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.stored_model import StoredModel
 
@@ -41,7 +40,7 @@ def read(
     InputError: one cannot be read, or they do not go together.
   """
   if not isinstance(paths, (list, tuple)):
-    paths = datasets.split_paths(os.fspath(epath.Path(paths)))
+    paths = files.split_paths(os.fspath(epath.Path(paths)))
   if len(paths) == 1:
     return stored_model.read(paths[0])
   stored = [stored_model.read(path) for path in paths]

@@ -37,7 +37,7 @@ from mrnn_jax.photo_model import SeesPhotos
 from mrnn_jax.ranking.best_items import Ranking
 from mrnn_jax.ranking.embedding_ranker import EmbeddingRanker
 from mrnn_jax.ranking.ranker import Progress, Ranker
-from mrnn_jax.runtime import parallel
+from mrnn_jax.runtime import files, parallel
 from mrnn_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class TrainedModel(FromPython, SeesPhotos):
     del remembered['data_dir']
     for name in ('init_from', 'teacher'):
       if fixed.get(name):
-        paths = fixed[name].split(',')
+        paths = files.split_paths(fixed[name])
         fixed[name] = ','.join(epath.Path(path).name for path in paths)
     norm_features = self.norm_features[:norm_images]
     description = model_description.describe(

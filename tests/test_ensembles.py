@@ -20,6 +20,7 @@ from mrnn_jax import (
 )
 from mrnn_jax.data import datasets, image_features
 from mrnn_jax.data.records import JoinedRecords
+from mrnn_jax.runtime import files as files_lib
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
 
@@ -310,6 +311,20 @@ def test_records_are_put_together_by_image_in_whatever_order():
   lacking = JoinedRecords([part('abc', 1), part('bd', 1)], 'both')
   with pytest.raises(InputError, match='do not all have a'):
     lacking[0]
+
+
+def test_a_loop_over_records_ends_with_them(tiny_data_dir):
+  records = datasets.open_dataset('tiny', str(tiny_data_dir)).records('test')
+  assert len(list(records)) == len(records) == 12
+  with pytest.raises(IndexError):
+    records[12]
+
+
+def test_a_path_that_is_there_is_one_path(tmp_path):
+  path = tmp_path / 'a,b'
+  assert files_lib.split_paths(path) == [f'{tmp_path}/a', 'b']
+  path.mkdir()
+  assert files_lib.split_paths(path) == [str(path)]
 
 
 def test_datasets_of_other_captions_are_not_put_together(

@@ -8,10 +8,10 @@ from mrnn_jax.config.fields import DATASET, PHOTOS, TRAINS_ENCODER, When, flag
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
 from mrnn_jax.data.image_features import FIRST, VIEWS
-from mrnn_jax.runtime import progress
+from mrnn_jax.runtime import files, progress
 
 _SEVERAL = When(
-  lambda c: len(datasets.split_paths(c.model_file)) > 1,
+  lambda c: len(files.split_paths(c.model_file)) > 1,
   'with one model',
   'name several by --model_file=A,B',
 )

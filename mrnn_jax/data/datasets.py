@@ -6,7 +6,6 @@ which are not, are kept in memory if they fit, and in a file if not.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import os
 import re
 from typing import Any
 
@@ -17,7 +16,7 @@ from mrnn_jax.data.image_features import FIRST, Features
 from mrnn_jax.data.metadata import check_metadata, join_metadata
 from mrnn_jax.data.records import JoinedRecords, Records, as_text
 from mrnn_jax.data.vocabulary import UNK, Vocabulary
-from mrnn_jax.runtime import json_files, messages
+from mrnn_jax.runtime import files, json_files, messages
 from mrnn_jax.runtime.errors import InputError
 
 # What TFDS calls all of them, each being a configuration.
@@ -90,9 +89,7 @@ class Dataset:
 
   def training_captions(self) -> list[str]:
     """Return all raw captions of the training split."""
-    # By number: beyond its end a damaged split and a whole one look alike.
-    source = Records(self, 'train')
-    texts = (source[i]['captions'] for i in range(len(source)))
+    texts = (record['captions'] for record in Records(self, 'train'))
     return [as_text(caption) for captions in texts for caption in captions]
 
   def vocabulary(self, min_word_count: int) -> Vocabulary:
@@ -120,7 +117,7 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
     InputError: it is not there, or damaged, or those of several folders do not
       go together.
   """
-  folders = split_paths(data_dir)
+  folders = files.split_paths(data_dir)
   if len(folders) > 1:
     return _join([open_dataset(name, folder) for folder in folders])
   root = epath.Path(data_dir or default_data_dir()).expanduser()
@@ -132,14 +129,6 @@ def open_dataset(name: str, data_dir: str = '') -> Dataset:
       '--data_dir.'
     )
   return Dataset(name, folders[-1], *open_folder(folders[-1]))
-
-
-def split_paths(paths: str) -> list[str]:
-  """Split paths that are separated by commas; what is there is one path."""
-  paths = os.fspath(paths)
-  if ',' not in paths or epath.Path(paths).expanduser().exists():
-    return [paths]
-  return [path for path in paths.split(',') if path]
 
 
 def _join(parts: Sequence[Dataset]) -> Dataset:

@@ -21,12 +21,15 @@ class Records(Sequence):
     with self._reading():
       self._source = dataset.builder.as_data_source(name)
       self._split = dataset.builder.info.splits[name]
+      self._length = len(self._source)
 
   def __len__(self) -> int:
-    return len(self._source)
+    return self._length
 
   def __getitem__(self, index):
     """Return a record, a mapping."""
+    if not 0 <= index < len(self):
+      raise IndexError(index)  # No fault of the file: so loops find the end.
     with self._reading(index):
       return self._source[index]
 

@@ -48,6 +48,14 @@ def user_cache() -> epath.Path:
   return epath.Path(base) / 'mrnn_jax'
 
 
+def split_paths(paths: epath.PathLike) -> list[str]:
+  """Split paths that are separated by commas; what is there is one path."""
+  text = os.fspath(paths)
+  if ',' not in text or epath.Path(text).expanduser().exists():
+    return [text]
+  return [path for path in text.split(',') if path]
+
+
 def result_path(workdir: epath.PathLike, split: str, name: str) -> epath.Path:
   """Return the path of a result: plain for test, else with the split's name."""
   path = epath.Path(workdir).expanduser() / name

@@ -12,7 +12,7 @@ from mrnn_jax import model_description, models
 from mrnn_jax.config import FIELDS, Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
-from mrnn_jax.runtime import json_forms, parallel
+from mrnn_jax.runtime import files, json_forms, parallel
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import OBJECTIVES, Measure
 
@@ -102,7 +102,7 @@ def describe(
     # Also for tasks that start in another folder.
     remembered['data_dir'] = ','.join(
       os.fspath(epath.Path(path).expanduser().absolute())
-      for path in datasets.split_paths(config.data_dir)
+      for path in files.split_paths(config.data_dir)
     )
   return model_description.describe(
     config.fixed(),

@@ -5,14 +5,13 @@ FeatureTable`` and name it in ``LOADERS`` by suffix.
 """
 
 from collections.abc import Callable
-import os
 
 from etils import epath
 
 from mrnn_jax.data.feature_files import hdf5, matlab, numpy_files
 from mrnn_jax.data.feature_files.joined import join
 from mrnn_jax.data.feature_files.table import Encoder, FeatureTable
-from mrnn_jax.runtime import errors, messages
+from mrnn_jax.runtime import errors, files, messages
 
 __all__ = ['LOADERS', 'Encoder', 'FeatureTable', 'load']
 
@@ -57,7 +56,7 @@ def load(path: epath.PathLike, ids_path: str | None = None) -> FeatureTable:
     InputError: the file cannot be read or is not of that form.
   """
   path = epath.Path(path)
-  if not path.exists() and len(paths := os.fspath(path).split(',')) > 1:
+  if len(paths := files.split_paths(path)) > 1:
     ids_paths = ids_path.split(',') if ids_path else [''] * len(paths)
     if len(ids_paths) != len(paths):
       raise errors.InputError(
