@@ -261,6 +261,11 @@ def test_features_of_several_files_are_put_together(
   assert [written[name] for name in ids] == expected
 
 
+def test_features_of_one_encoder_are_too_few(files, tiny_data_dir, tmp_path):
+  with pytest.raises(InputError, match='features of its 2 encoders, their'):
+    run('caption', files, tmp_path, features=str(tiny_data_dir / 'f.npz'))
+
+
 def test_datasets_are_put_together_as_files_are(
   tiny_data_dir, other_data_dir, tmp_path
 ):

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+from drawn_photos import READABLE, twenty_photos
 import numpy as np
 from PIL import Image
 import pytest
@@ -12,9 +13,8 @@ import tiny_encoder
 
 from data_prep import extract
 from data_prep.writing import feature_parts
-from mrnn_jax import encoders
 from mrnn_jax.data import feature_files
-from mrnn_jax.encoders import encode, photos
+from mrnn_jax.encoders import photos
 from mrnn_jax.runtime import beam_engine, errors, npz
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -28,17 +28,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Twenty photos, of which three cannot be read."""
-  folder = tmp_path / 'photos'
-  folder.mkdir()
-  rng = np.random.default_rng(0)
-  for i in range(20):
-    path = folder / f'{i:02}.png'
-    pixels = rng.integers(0, 256, (12, 10, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    if i in (0, 7, 19):
-      path.write_bytes(path.read_bytes()[: 60 * (i > 0)])
-  return folder
+  return twenty_photos(tmp_path / 'photos')
 
 
 def run(folder, output, *args):
@@ -48,9 +38,6 @@ def run(folder, output, *args):
   except SystemExit as end:
     return end.code or 0
   return 0
-
-
-READABLE = [f'{i:02}.png' for i in range(20) if i not in (0, 7, 19)]
 
 
 def test_features_of_a_folder(tmp_path, folder, capsys):
@@ -336,49 +323,6 @@ def test_an_output_that_cannot_be_written(tmp_path, folder, capsys):
   (tmp_path / 'file').write_text('')
   assert run(folder, tmp_path / 'file' / 'f.npz') == 1
   assert 'name another --output' in capsys.readouterr().err
-
-
-def test_encode_photos(folder, tiny):
-  found = photos.find_all(str(folder))
-  encoded = encode.encode_photos(found, tiny, 'squash', batch_size=3)
-  assert encoded.ids == READABLE
-  assert encoded.features.shape == (17, 7)
-  assert encoded.features.dtype == np.float32
-  assert [name for name, _ in encoded.unreadable] == [
-    '00.png',
-    '07.png',
-    '19.png',
-  ]
-  alone = encode.encode_photos(found[4:5], tiny)
-  np.testing.assert_array_equal(alone.features[0], encoded.features[3])
-  none = encode.encode_photos(found[:1], tiny)
-  assert none.features.shape == (0, 7) and not none.ids
-
-
-def test_one_shape_is_compiled(folder, tiny):
-  count = 0
-
-  def count_traces(params, images):
-    nonlocal count
-    count += 1
-    return tiny_encoder.apply(params, images)
-
-  network = encoders.Network('tiny', '', 8, 7, 4, np.float32(0.5), count_traces)
-  encode.encode_photos(photos.find_all(str(folder)), network, batch_size=7)
-  assert count == 1
-
-
-def test_descriptions_are_read_again(tiny):
-  for resize in photos.RESIZES:
-    name = encode.describe(tiny, resize).name
-    assert encode.parse_description(name) == ('tiny', resize)
-  for name in (
-    'unknown',
-    'resnet, squash to 8 x 8',
-    'tiny, squash to 8 x 9',
-    'tiny, blur to 8 x 8',
-  ):
-    assert encode.parse_description(name) == ('', '')
 
 
 def test_help_and_imports():

@@ -62,7 +62,10 @@ TESTS = {
     'training/test_objectives.py::test_likelihood_is_the_bits_of_the_targets',
     'training/test_loop.py::test_a_step_golden',
   ),
-  'evaluation/retrieval': ('evaluation/test_retrieval.py',),
+  'evaluation/retrieval': (
+    'evaluation/test_retrieval.py',
+    'evaluation/test_retrieval_of_a_split.py',
+  ),
   'data/vocabulary': ('data/test_vocabulary.py',),
   'data/input_pipeline': ('data/test_input_pipeline.py',),
 }

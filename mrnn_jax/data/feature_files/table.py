@@ -59,6 +59,14 @@ class Encoder:
 
   def remedy_for(self, other: 'Encoder') -> str:
     """Return what to do where another one's features are given."""
+    number = len(self.name.split(TOGETHER))
+    if number != len(other.name.split(TOGETHER)):
+      if number == 1:
+        return 'use the features of that one alone'
+      return (
+        f'give features of its {number} encoders, their files or folders '
+        'separated by commas'
+      )
     if other.known:
       return 'use the features that it was trained on'
     return (
