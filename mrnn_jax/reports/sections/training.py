@@ -21,6 +21,8 @@ def section(config: Config) -> str:
       if 'epoch' in line and key in line
     ]
 
+  rewards = points('train_reward')
+  mixed = config.teacher or config.label_smoothing
   drawn = [
     charts.line_chart(
       [
@@ -34,7 +36,7 @@ def section(config: Config) -> str:
     ),
     charts.line_chart(
       [
-        charts.Series('training, samples', points('train_reward')),
+        charts.Series('training, samples', rewards),
         charts.Series('validation, greedy', points(CIDER.key), dots=True),
       ],
       'CIDEr-D',
@@ -42,8 +44,9 @@ def section(config: Config) -> str:
       'CIDEr-D',
     ),
     charts.line_chart(
-      [charts.Series('cost of a step', points('cost'))],
-      'Cost (eq. 6)',
+      # A policy's cost says nothing: it is 0 on the average.
+      [charts.Series('cost of a step', points('cost'))] * (not rewards),
+      'Cost, with what is mixed in' if mixed else 'Cost (eq. 6)',
       'epoch',
       'bits a word',
     ),
