@@ -176,11 +176,7 @@ def shifted_gradient(
 ) -> tuple[jax.Array, jax.Array]:
   """Return the gradients by x and kernel, a place after another."""
   k = kernel.shape[0]
-  rows: list[list[jax.Array]] = [[] for _ in range(k)]
-  for i, _, part in _shifts(x, k, stride):
-    products = part.astype(jnp.float32) * gradient.astype(jnp.float32)
-    rows[i].append(products.sum(axis=(0, 1, 2)))
-  by_kernel = jnp.stack([jnp.stack(row) for row in rows])[:, :, None]
+  by_kernel = _kernel_gradient(x, gradient, k, stride)
   # x is seen from where it was spread to: the same with the kernel turned.
   pads = lax.padtype_to_pads(x.shape[1:3], (k, k), (stride, stride), 'SAME')
   config = [(0, 0, 0)]
@@ -204,6 +200,42 @@ def shifted_gradient(
     for j in range(k)
   )
   return functools.reduce(operator.add, parts), by_kernel.astype(kernel.dtype)
+
+
+def _kernel_gradient(
+  x: jax.Array, gradient: jax.Array, k: int, stride: int
+) -> jax.Array:
+  """Return the gradient by a kernel [k, k, 1, C], float32.
+
+  Place after place of the image, all channels at once: a sum over the images,
+  rows and columns of each channel leaps through memory, and takes XLA 5 to 20
+  times as long on CPUs.
+  """
+  batch, height, width, channels = gradient.shape
+  pads = lax.padtype_to_pads(x.shape[1:3], (k, k), (stride, stride), 'SAME')
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  zero = jnp.zeros((k, k, channels), jnp.float32)
+
+  def add_row(n, total):
+    image, row = n // height, n % height
+    seen = lax.dynamic_slice(
+      x, (image, row * stride, 0, 0), (1, k, x.shape[2], channels)
+    )[0]
+    by_row = lax.dynamic_slice(
+      gradient, (image, row, 0, 0), (1, 1, width, channels)
+    )[0, 0]
+
+    def add_place(column, total):
+      under = lax.dynamic_slice(
+        seen, (0, column * stride, 0), (k, k, channels)
+      ).astype(jnp.float32)
+      by_place = lax.dynamic_slice(by_row, (column, 0), (1, channels))
+      return total + under * by_place.astype(jnp.float32)
+
+    # Row by row, so that few numbers are added to one that is much larger.
+    return total + lax.fori_loop(0, width, add_place, zero)
+
+  return lax.fori_loop(0, batch * height, add_row, zero)[:, :, None]
 
 
 def _shifts(
