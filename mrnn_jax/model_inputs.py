@@ -81,9 +81,13 @@ def sees_photos_of(
   # Here, as most datasets have none.
   from mrnn_jax.encoders import encode, fine_tuning
 
-  name, resize = encode.parse_description(fine_tuning.base_of(mine).name)
+  resize = encode.parse_description(theirs.name)[1]
+  found = (
+    encode.parse_description(fine_tuning.base_of(part).name)
+    for part in mine.parts
+  )
   # They are stored as their encoder is to see them, at whatever size.
-  return bool(name) and resize == encode.parse_description(theirs.name)[1]
+  return all(name and how == resize for name, how in found)
 
 
 def check_encoder(

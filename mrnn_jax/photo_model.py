@@ -6,10 +6,11 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from mrnn_jax import config as config_lib
 from mrnn_jax import model_inputs
-from mrnn_jax.data.feature_files.table import TOGETHER, Encoder
+from mrnn_jax.data.feature_files.table import Encoder
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
@@ -54,19 +55,20 @@ class SeesPhotos:
     """
     from mrnn_jax.encoders import fine_tuning
 
-    names = self.dataset['encoder']['name'].split(TOGETHER)
-    if len(names) == 1:
+    encoder = Encoder(**(self.base_encoder or self.dataset['encoder']))
+    parts = encoder.parts
+    if len(parts) == 1:
       return [self.network(weights)]
-    files = weights.split(',') if weights else [''] * len(names)
-    if len(files) != len(names):
+    files = weights.split(',') if weights else [''] * len(parts)
+    if len(files) != len(parts):
       raise InputError(
         f'--encoder_weights={weights}: the model was trained on features of '
-        f'{len(names)} encoders, so give a file for each, separated by commas; '
+        f'{len(parts)} encoders, so give a file for each, separated by commas; '
         'one that pip brings may be empty.'
       )
+    blocks = fine_tuning.by_encoder(encoder, self.encoder)
     return [
-      fine_tuning.load(Encoder(name), None, file)
-      for name, file in zip(names, files, strict=True)
+      fine_tuning.load(*one) for one in zip(parts, blocks, files, strict=True)
     ]
 
   def sees_photos_of(self, dataset: 'datasets.Dataset') -> bool:
@@ -108,12 +110,13 @@ class SeesPhotos:
     if key not in self._encoded:
       from mrnn_jax.encoders.stored_photos import StoredPhotos
 
-      network, _ = self.network(config.encoder_weights)
-      params = parallel.replicate(network.params, self.devices)
-      encoded = StoredPhotos(network, self.devices).features(
-        params, split.photos
-      )
-      self._encoded[key] = datasets.Features.of_array(encoded)
+      encoded = []
+      for network, _ in self.networks(config.encoder_weights):
+        params = parallel.replicate(network.params, self.devices)
+        stored = StoredPhotos(network, self.devices)
+        encoded.append(stored.features(params, split.photos))
+      features = np.concatenate(encoded, axis=1)
+      self._encoded[key] = datasets.Features.of_array(features)
     return dataclasses.replace(split, given_features=self._encoded[key])
 
   @functools.cached_property

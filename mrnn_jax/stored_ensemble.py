@@ -84,11 +84,6 @@ def _check(stored: Sequence[StoredModel], paths: Sequence[Any]) -> None:
         f'{path} holds a model {name}, which cannot be in an ensemble: name '
         'models that are trained step by step and give words a probability.'
       )
-    if 'encoder' in model.variables:
-      raise InputError(
-        f'{path} was trained together with its encoder, and an ensemble sees '
-        'features alone: leave it out.'
-      )
     sees |= kind.sees_images
     words = description['vocabulary']
     if words != first:
@@ -119,7 +114,7 @@ def _join(
   for i, (model, weight) in enumerate(zip(stored, weights, strict=True)):
     description = model.description
     dataset = description['dataset']
-    key = _input(dataset)
+    key = _input(model)
     if key not in inputs:
       inputs[key] = model, size
       size += dataset['feature_size']
@@ -133,8 +128,11 @@ def _join(
       }
     )
     for kind, tree in model.variables.items():
-      variables.setdefault(kind, {})[ensemble.name_of(i)] = tree
+      if kind != 'encoder':
+        variables.setdefault(kind, {})[ensemble.name_of(i)] = tree
   first = [model for model, _ in inputs.values()]
+  if blocks := _blocks(first):
+    variables['encoder'] = blocks
   of = [model.description['dataset'] for model in first]
   head = {
     name: value
@@ -145,7 +143,7 @@ def _join(
     **head,
     'remembered': {
       **head.get('remembered', {}),
-      'data_dir': ','.join(_data_dir(model) for model in first),
+      'data_dir': _data_dirs(first),
     },
     'dataset': {
       **of[0],
@@ -158,18 +156,51 @@ def _join(
   return StoredModel(description, variables, _norm_features(first))
 
 
-def _input(dataset: Mapping[str, Any]) -> tuple:
-  """Return what tells the features of a model's dataset from others.
+def _input(model: StoredModel) -> tuple:
+  """Return what tells the features that a model sees from others.
 
   Features that do not say what made them are those of their dataset alone.
   """
+  dataset = model.description['dataset']
   encoder = Encoder(**dataset['encoder'])
+  if blocks := model.variables.get('encoder'):
+    # Here, as most models have none.
+    from mrnn_jax.encoders import fine_tuning
+
+    encoder = fine_tuning.changed(encoder, blocks)
   own = '' if encoder.known else dataset.get('fingerprint', '')
   return encoder, dataset['feature_size'], own
 
 
-def _data_dir(model: StoredModel) -> str:
-  return model.description.get('remembered', {}).get('data_dir', '')
+def _blocks(first: Sequence[StoredModel]) -> dict[str, Any]:
+  """Return the blocks of encoders that were trained with their models.
+
+  Args:
+    first: a model of each encoder.
+  """
+  carried = [model.variables.get('encoder') for model in first]
+  if len(carried) == 1 or not any(carried):
+    return dict(carried[0] or {})
+  from mrnn_jax.encoders import fine_tuning
+
+  return {
+    fine_tuning.slot(i): blocks for i, blocks in enumerate(carried) if blocks
+  }
+
+
+def _data_dirs(first: Sequence[StoredModel]) -> str:
+  """Return where the members' datasets are: those of all encoders.
+
+  Of models with an encoder of their own it is one of photos, which all see.
+  """
+  remembered = [
+    model.description.get('remembered', {}).get('data_dir', '')
+    for model in first
+  ]
+  for model, data_dir in zip(first, remembered, strict=True):
+    if 'encoder' in model.variables:
+      return data_dir
+  return ','.join(remembered)
 
 
 def _norm_features(first: Sequence[StoredModel]) -> np.ndarray:

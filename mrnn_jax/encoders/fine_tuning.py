@@ -127,9 +127,43 @@ def base_of(encoder: Encoder) -> Encoder:
   return Encoder(encoder.name.removesuffix(encode.TUNED))
 
 
-def changed(encoder: Encoder, blocks: Blocks) -> Encoder:
-  """Return what an encoder is with blocks that were trained further."""
-  return Encoder(base_of(encoder).name + encode.TUNED, checksum(blocks))
+def by_encoder(
+  encoder: Encoder, carried: Mapping[str, Any] | None
+) -> list[Blocks | None]:
+  """Return the blocks of each of the encoders of a model, often one.
+
+  Args:
+    encoder: what made its features, before anything was trained further.
+    carried: what the model carries of them: the blocks, or of features of
+      several encoders the blocks by ``slot``.
+  """
+  count = len(encoder.parts)
+  if count == 1:
+    return [carried or None]
+  return [(carried or {}).get(slot(i)) for i in range(count)]
+
+
+def slot(number: int) -> str:
+  """Return what the blocks of one of several encoders stand under."""
+  return f'encoder_{number}'
+
+
+def changed(encoder: Encoder, carried: Mapping[str, Any]) -> Encoder:
+  """Return what an encoder is with blocks that were trained further.
+
+  Args:
+    encoder: what it was before, perhaps of several together.
+    carried: see ``by_encoder``.
+  """
+  found = [
+    Encoder(base_of(part).name + encode.TUNED, checksum(blocks))
+    if blocks
+    else part
+    for part, blocks in zip(
+      encoder.parts, by_encoder(encoder, carried), strict=True
+    )
+  ]
+  return Encoder.joined(found)
 
 
 def misfit(
@@ -139,12 +173,30 @@ def misfit(
 
   Args:
     encoder: the name of the ``Encoder`` that they are changed from.
-    arrays: shape and dtype by 'block/layer/array'.
+    arrays: shape and dtype by 'block/layer/array', of one of several encoders
+      by 'slot/block/layer/array'.
   """
-  name, _ = encode.parse_description(base_of(Encoder(encoder)).name)
+  parts = Encoder(encoder).parts
+  if len(parts) == 1:
+    return _misfit(parts[0], arrays)
+  slots = {slot(i): part for i, part in enumerate(parts)}
+  own: dict[str, dict] = {}
+  for path, array in arrays.items():
+    first, _, rest = path.partition('/')
+    if first not in slots:
+      return f'encoder/{printable(path[:50])} is of none of its encoders'
+    own.setdefault(first, {})[rest] = array
+  wrongs = (_misfit(slots[name], found) for name, found in own.items())
+  return next((wrong for wrong in wrongs if wrong), '')
+
+
+def _misfit(
+  encoder: Encoder, arrays: Mapping[str, tuple[Sequence[int], np.dtype]]
+) -> str:
+  name, _ = encode.parse_description(base_of(encoder).name)
   network = encoders.without_weights(name) if name else None
   if network is None or network.module is None:
-    return f'it carries an encoder, of {printable(encoder[:80])}'
+    return f'it carries an encoder, of {printable(encoder.name[:80])}'
   wanted = shapes(network)
   blocks = {path.partition('/')[0] for path in arrays}
   for path in sorted({*wanted, *arrays}):

@@ -18,10 +18,11 @@ python -m tests.benchmarks.run [--suite=train,rank,decode,input,encoder]
   [--json=FILE]
 
 Measure training, ranking, writing captions, the input pipeline and training
-through the encoder on this machine, each beside a straightforward PyTorch implementation of the same work
-(pip install torch). The captions have Flickr8K's lengths; with $MRNN_DATA set
-to a folder that holds flickr8k/ they are its own. Leave the machine alone
-meanwhile: the column "others" says how many cores other programs kept busy.
+through the encoder on this machine, each beside a straightforward PyTorch
+implementation of the same work (pip install torch). The captions have
+Flickr8K's lengths; with $MRNN_DATA set to a folder that holds flickr8k/ they
+are its own. Leave the machine alone meanwhile: the column "others" says how
+many cores other programs kept busy.
 """
 GROUPS = {
   'What to measure': ['suite', 'scale', 'repeats', 'torch', 'growth', 'json'],

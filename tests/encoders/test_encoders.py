@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrnn_jax import encoders
-from mrnn_jax.encoders import efficientnet, encode, fc7, photos
+from mrnn_jax.encoders import depthwise, efficientnet, encode, fc7, photos
 from mrnn_jax.encoders.weights import Weights
 from mrnn_jax.runtime.errors import InputError
 
@@ -124,13 +124,13 @@ def test_depthwise_convolutions_agree(k, stride, shape):
   x = rng.standard_normal((2, *shape, 3)).astype(np.float32)
   kernel = rng.standard_normal((k, k, 1, 3)).astype(np.float32)
   want = convolve(x, kernel, stride)
-  for method in (efficientnet.shifted, efficientnet.native):
+  for method in (depthwise.shifted, depthwise.native):
     found = jax.jit(method, static_argnums=2)(x, kernel, stride)
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
   weights = rng.standard_normal(want.shape).astype(np.float32)
   (by_x, by_kernel), other = (
     jax.jit(method, static_argnums=3)(x, kernel, weights, stride)
-    for method in (efficientnet.shifted_gradient, efficientnet.native_gradient)
+    for method in (depthwise.shifted_gradient, depthwise.native_gradient)
   )
   np.testing.assert_allclose(by_x, other[0], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(by_kernel, other[1], rtol=1e-4, atol=1e-4)

@@ -13,8 +13,10 @@ from mrnn_jax.runtime import errors
 _STORED = {2: np.float16, 4: np.float32, 8: np.float32}
 
 
-# Between the names of encoders whose features are put together.
+# Between the names of encoders whose features are put together, and between
+# their checksums.
 TOGETHER = ' + '
+_AND = '+'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +36,20 @@ class Encoder:
     """Return what made features that are put together from those of several."""
     if len(encoders) == 1:
       return encoders[0]
-    known = all(encoder.weights for encoder in encoders)
+    known = any(encoder.weights for encoder in encoders)
     return cls(
       TOGETHER.join(encoder.name for encoder in encoders),
-      '+'.join(encoder.weights for encoder in encoders) if known else '',
+      _AND.join(encoder.weights for encoder in encoders) if known else '',
     )
+
+  @property
+  def parts(self) -> list['Encoder']:
+    """Those whose features are put together, often one."""
+    names = self.name.split(TOGETHER)
+    weights = self.weights.split(_AND) if self.weights else [''] * len(names)
+    if len(weights) != len(names):  # It is called so itself.
+      return [self]
+    return [Encoder(*pair) for pair in zip(names, weights, strict=True)]
 
   def __str__(self) -> str:
     weights = f' (weights {self.weights[:12]})' if self.weights else ''
@@ -54,13 +65,15 @@ class Encoder:
 
     Checksums are compared where both are known.
     """
-    checksums = {self.weights, other.weights} - {''}
-    return self.name != other.name or len(checksums) > 1
+    if self.name != other.name:
+      return True
+    pairs = zip(self.parts, other.parts, strict=False)
+    return any(len({a.weights, b.weights} - {''}) > 1 for a, b in pairs)
 
   def remedy_for(self, other: 'Encoder') -> str:
     """Return what to do where another one's features are given."""
-    number = len(self.name.split(TOGETHER))
-    if number != len(other.name.split(TOGETHER)):
+    number = len(self.parts)
+    if number != len(other.parts):
       if number == 1:
         return 'use the features of that one alone'
       return (
