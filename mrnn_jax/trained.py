@@ -351,10 +351,7 @@ class TrainedModel(FromPython, SeesPhotos):
     dtype: str = 'auto',
     fused: str = 'auto',
   ) -> Ranker | EmbeddingRanker:
-    """Return what ranks with this model, see ``Ranker``.
-
-    Of a joint embedding only the image block matters.
-    """
+    """Return what ranks, see ``Ranker``; cosines know image blocks alone."""
     if self.writes:
       return self.word_ranker(image_block, tile_rows, dtype, fused)
     self.check_ranks()
