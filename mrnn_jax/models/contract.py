@@ -33,9 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax.data.vocabulary import START
-from mrnn_jax.models import fused_readout, layers
-from mrnn_jax.models.fused_readout import LastLayer
-from mrnn_jax.models.losses import chosen_log_probs
+from mrnn_jax.models import fused_readout, layers, losses
+from mrnn_jax.models.losses import LastLayer
 
 Array = jax.Array
 # {'params': what is learned, 'statistics': of the training images' features}
@@ -181,7 +180,7 @@ class Model(nn.Module):
 
   @property
   def ends_in_product(self) -> bool:
-    """Whether there is a ``last_layer``, and with it the fused forms."""
+    """Whether there is a ``last_layer``, and what is made of it."""
     return type(self).last_layer is not Model.last_layer
 
   def last_layer(
@@ -207,7 +206,7 @@ class Model(nn.Module):
       rows: [n] after which row of ``language`` each word comes.
       words: [n] word ids.
     """
-    return chosen_log_probs(self.readout(language, image), rows, words)
+    return losses.chosen_log_probs(self.readout(language, image), rows, words)
 
   def fused_word_log_probs(
     self, language: Array, images: Array, rows: Array, words: Array
@@ -226,22 +225,26 @@ class Model(nn.Module):
     chosen = fused_readout.chosen_logits(last, rows, words, self.dtype)
     return chosen - normalizer[:, rows]
 
-  def fused_target_log_probs(
+  def target_log_probs(
     self,
     tokens: Array,
     features: Array,
     targets: Array,
     row_keys: Array | None = None,
+    fused: bool = False,
   ) -> Array:
-    """Return log P [B, T] of the word after each token, by the kernel.
+    """Return log P [B, T] of the word after each token, of its last layer.
 
     Args:
       tokens: [B, T] as of ``__call__``, and so the others.
       features: of it.
       targets: [B, T] word ids.
       row_keys: of it.
+      fused: whether by the kernel.
     """
     last = self.last_layer(*self._vectors(tokens, features, row_keys), row_keys)
+    if not fused:
+      return losses.log_probs(last, targets, self.dtype, self.precision)
     form = fused_readout.Form(self.dtype, self.precision)
     return fused_readout.log_probs(last, targets, form)
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 
 from mrnn_jax.models import cells, layers
-from mrnn_jax.models.fused_readout import LastLayer
+from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.models.recurrent import RecurrentModel
 
 Array = jax.Array

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import layers
 from mrnn_jax.models.contract import DroppedImageModel, Model, option
-from mrnn_jax.models.fused_readout import LastLayer
+from mrnn_jax.models.losses import LastLayer
 
 Array = jax.Array
 

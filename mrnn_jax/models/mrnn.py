@@ -11,7 +11,7 @@ import jax
 
 from mrnn_jax.models import cells, layers
 from mrnn_jax.models.contract import DroppedImageModel, option
-from mrnn_jax.models.fused_readout import LastLayer
+from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.models.recurrent import RecurrentModel
 
 Array = jax.Array

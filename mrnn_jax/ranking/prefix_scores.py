@@ -60,7 +60,7 @@ def prefix_contexts(
   return contexts
 
 
-def words_of_images(model: Model, fused: bool) -> Callable[..., jax.Array]:
+def words_of_images(model: Model, fused: bool) -> Callable[..., Any]:
   """Return what gives log P of words after prefixes, for several images.
 
   Args:

@@ -98,7 +98,7 @@ class Likelihood:
 
   Attributes:
     fused: whether the words' probabilities come of the kernel of
-      ``models.fused_readout``, where nothing else is taken from the logits.
+      ``models.fused_readout``, where nothing else wants the logits.
     token_dropout: rate at which words that are read become ##UNK##.
     label_smoothing: share of a target that goes to all V words alike.
     teacher_weight: share of the cost that is the teacher's.
@@ -132,14 +132,15 @@ class Likelihood:
     targets = batch['targets']
     tokens = drop_tokens(batch['tokens'], self.token_dropout, row_keys)
     taught = self.teacher_weight and 'teacher_words' in batch
-    if self.fused and not self.label_smoothing and not taught:
+    if model.ends_in_product and not self.label_smoothing and not taught:
       log_probs: Any = model.apply(
         variables,
         tokens,
         batch['features'],
         targets,
         row_keys,
-        method='fused_target_log_probs',
+        self.fused,
+        method='target_log_probs',
       )
       nats = -jnp.where(targets == PAD, 0.0, log_probs).sum()
       bits = nats / math.log(2)

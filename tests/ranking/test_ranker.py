@@ -309,6 +309,12 @@ def test_best_are_those_of_the_matrix(
     )
 
 
+def test_few_sentences_are_not_many_empty_tiles():
+  found = [edge_scores.tiles_a_call(n, 64) for n in (1, 2, 3, 5, 7, 9, 25, 99)]
+  assert found == [2, 2, 3, 6, 8, 12, 32, 64]
+  assert edge_scores.tiles_a_call(9, 4) == 4
+
+
 def test_true_scores_have_the_bits_of_the_matrix(
   ranker, sentences, features, matrix, monkeypatch
 ):

@@ -10,25 +10,25 @@ kept, once for hidden and once for W and b: five products instead of three, and
 
 Written in Pallas for Triton.  On other devices the same kernels are
 interpreted, which is slow, and for checking numbers.  The plain forms are
-``losses.log2_probabilities`` and ``losses.chosen_log_probs``.
+``losses.log_probs`` and ``losses.chosen_log_probs``.
 
 Letters: n rows, H hidden, V vocabulary.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mrnn_jax.models.fused_readout.grid import Blocks, Form
+from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.runtime.errors import InputError
 
 __all__ = [
   'SETTINGS',
   'Blocks',
   'Form',
-  'LastLayer',
   'chosen_logits',
   'is_used',
   'log_normalizer',
@@ -37,20 +37,6 @@ __all__ = [
 
 Array = jax.Array
 SETTINGS = ('auto', 'on', 'off')
-
-
-class LastLayer(NamedTuple):
-  """What logits are made of: hidden W + b.
-
-  Attributes:
-    hidden: [..., H].
-    kernel: W, [H, V].
-    bias: b, [V], or None.
-  """
-
-  hidden: Array
-  kernel: Array
-  bias: Array | None
 
 
 def is_used(setting: str, device: jax.Device, ends_in_product: bool) -> bool:
@@ -108,11 +94,11 @@ def chosen_logits(
     words: [m] which word of it.
     dtype: of the operands, as of ``Form``.
   """
-  # As products and sums, not as a matrix product: what is gathered then goes
-  # to no memory.
+  # Columns of W are gathered once, [m, H].  Rows of hidden go to no memory:
+  # hence products and sums, not a matrix product.
+  columns = jax.lax.optimization_barrier(last.kernel.T[words].astype(dtype))
   hidden = last.hidden.astype(dtype)[..., rows, :].astype(jnp.float32)
-  kernel = last.kernel.T[words].astype(dtype).astype(jnp.float32)
-  logits = (hidden * kernel).sum(-1)
+  logits = (hidden * columns.astype(jnp.float32)).sum(-1)
   return logits if last.bias is None else logits + last.bias[words]
 
 
@@ -155,7 +141,7 @@ def _log_probs_and_kept(hidden, kernel, bias, words, form):
   return chosen - normalizer, kept
 
 
-def _gradient(form: Form, kept: tuple, weights: Array):
+def _gradient(form: Form, kept: Any, weights: Array):
   from mrnn_jax.models.fused_readout import kernels
 
   return *kernels.gradients(*kept, weights, form), None

@@ -95,7 +95,7 @@ def gradients(
 
 
 def _call(
-  body: Callable[..., None],
+  body: functools.partial,
   warps: int,
   grid: Grid,
   operands: Sequence[Array],
@@ -206,9 +206,9 @@ def _logit_gradient(
   return load(weight, rows)[:, None] * (one_hot - probs)
 
 
-def _hidden_gradient(blocks, precision, grid, *refs) -> None:
+def _hidden_gradient(blocks, precision, grid, *arrays) -> None:
   """Write the gradient by some rows of hidden: that by logits, times W^T."""
-  *refs, result = refs
+  *refs, result = arrays
   hidden, kernel = refs[:2]
   (n, H), multiply = hidden.shape, _multiply(precision)
   rows = own_block(grid, blocks.rows, n)
@@ -229,9 +229,9 @@ def _hidden_gradient(blocks, precision, grid, *refs) -> None:
     store(result, total, rows, part)
 
 
-def _kernel_gradient(blocks, precision, grid, *refs) -> None:
+def _kernel_gradient(blocks, precision, grid, *arrays) -> None:
   """Write the gradients by some words of W and b: hidden^T times the tiles'."""
-  *refs, result, bias_result = refs
+  *refs, result, bias_result = arrays
   hidden, kernel = refs[:2]
   (n, H), multiply = hidden.shape, _multiply(precision)
   words = own_block(grid, blocks.words, kernel.shape[1])
