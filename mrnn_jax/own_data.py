@@ -65,7 +65,10 @@ def rank(model: TrainedModel, config: Config) -> None:
       progress,
       everywhere=True,
       ranker=model.ranker(
-        config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+        config.rank_image_block,
+        config.rank_tile_rows,
+        config.rank_dtype,
+        config.fused_readout,
       ),
     )
   lines = _ranking_lines(image_ids, sentences, ranking)

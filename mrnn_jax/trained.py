@@ -345,23 +345,28 @@ class TrainedModel(FromPython, SeesPhotos):
       )
 
   def ranker(
-    self, image_block: int = 100, tile_rows: int = 0, dtype: str = 'auto'
+    self,
+    image_block: int = 100,
+    tile_rows: int = 0,
+    dtype: str = 'auto',
+    fused: str = 'auto',
   ) -> Ranker | EmbeddingRanker:
-    """Return what ranks with this model, see ``Ranker``.
-
-    Of a joint embedding an ``EmbeddingRanker``: the image block alone matters.
-    """
+    """Return what ranks, see ``Ranker``; cosines know image blocks alone."""
     if self.writes:
-      return self.word_ranker(image_block, tile_rows, dtype)
+      return self.word_ranker(image_block, tile_rows, dtype, fused)
     self.check_ranks()
-    if image_block not in self._embedding_rankers:
-      self._embedding_rankers[image_block] = EmbeddingRanker(
-        self.model, self.variables, self.devices, image_block
-      )
-    return self._embedding_rankers[image_block]
+    key = (image_block,)
+    if key not in self._rankers:
+      whole = self.model, self.variables, self.devices
+      self._rankers[key] = EmbeddingRanker(*whole, image_block)
+    return self._rankers[key]
 
   def word_ranker(
-    self, image_block: int = 100, tile_rows: int = 500, dtype: str = 'auto'
+    self,
+    image_block: int = 100,
+    tile_rows: int = 0,
+    dtype: str = 'auto',
+    fused: str = 'off',
   ) -> Ranker:
     """Return what ranks by the probabilities of words, see ``Ranker``.
 
@@ -370,7 +375,7 @@ class TrainedModel(FromPython, SeesPhotos):
     """
     self.check_writes()
     self.check_ranks()
-    tiling = (image_block, tile_rows, dtype)
+    tiling = (image_block, tile_rows, dtype, fused)
     if tiling not in self._rankers:
       self._rankers[tiling] = Ranker(
         self.model, self.variables, self.devices, *tiling
@@ -379,11 +384,7 @@ class TrainedModel(FromPython, SeesPhotos):
 
   # Those made so far: a second one would compile again.
   @functools.cached_property
-  def _rankers(self) -> dict[tuple[int, int, str], Ranker]:
-    return {}
-
-  @functools.cached_property
-  def _embedding_rankers(self) -> dict[int, EmbeddingRanker]:
+  def _rankers(self) -> dict[tuple[int | str, ...], Any]:
     return {}
 
   def encode(self, sentence: str) -> list[int]:

@@ -8,12 +8,30 @@ from mrnn_jax.config.fields import DATASET, PHOTOS, TRAINS_ENCODER, When, flag
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
 from mrnn_jax.data.image_features import FIRST, VIEWS
+from mrnn_jax.models import fused_readout
 from mrnn_jax.runtime import files, progress
 
 _SEVERAL = When(
   lambda c: len(files.split_paths(c.model_file)) > 1,
   'with one model',
   'name several by --model_file=A,B',
+)
+_ENDS_IN_PRODUCT = When(
+  lambda c: (
+    models.MODELS[c.model].last_layer is not models.Model.last_layer
+    or c.task not in TRAINING
+  ),
+  'with --model={model}, whose logits are not one product',
+  'choose a model whose logits are',
+)
+_WANTS_NO_LOGITS = When(
+  lambda c: (
+    c.task != 'train'
+    or (c.objective == 'likelihood' and not c.label_smoothing and not c.teacher)
+  ),
+  'with --objective=self_critical, --label_smoothing or --teacher, whose cost '
+  'wants all logits',
+  'leave these out',
 )
 
 
@@ -124,6 +142,16 @@ class MachineFields:
     TRAINING,
     low=1,
     high=4096,
+  )
+  fused_readout: str = flag(
+    'auto',
+    'Whether log-probabilities of ranking and of the training cost come from '
+    'one kernel, so that logits are never in memory; equal but for rounding. '
+    'auto: on GPUs, but not where the cost wants all logits. On CPUs the '
+    'kernel is interpreted: slow, to check numbers.',
+    (*TRAINING, 'evaluate', 'retrieve', 'rank'),
+    when=(_ENDS_IN_PRODUCT, _WANTS_NO_LOGITS),
+    choices=fused_readout.SETTINGS,
   )
   eval_batch_size: int = flag(
     200,

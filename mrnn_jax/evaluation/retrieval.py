@@ -48,7 +48,10 @@ def take(
       is under way is cut otherwise.
   """
   ranker = model.ranker(
-    config.rank_image_block, config.rank_tile_rows, config.rank_dtype
+    config.rank_image_block,
+    config.rank_tile_rows,
+    config.rank_dtype,
+    config.fused_readout,
   )
   sentences = [split.caption_tokens(c) for c in range(len(split.owner))]
   folder = epath.Path(config.workdir).expanduser() / FOLDER

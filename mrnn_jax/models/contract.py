@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mrnn_jax.data.vocabulary import START
-from mrnn_jax.models import layers
-from mrnn_jax.models.losses import chosen_log_probs
+from mrnn_jax.models import fused_readout, layers, losses
+from mrnn_jax.models.losses import LastLayer
 
 Array = jax.Array
 # {'params': what is learned, 'statistics': of the training images' features}
@@ -178,6 +178,23 @@ class Model(nn.Module):
     """
     raise NotImplementedError
 
+  @property
+  def ends_in_product(self) -> bool:
+    """Whether there is a ``last_layer``, and what is made of it."""
+    return type(self).last_layer is not Model.last_layer
+
+  def last_layer(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> LastLayer:
+    """Return what ``readout`` multiplies last, hidden [..., H] W + b.
+
+    Args:
+      language: as of ``readout``, and so the others.
+      image: of it.
+      row_keys: of it.
+    """
+    raise NotImplementedError
+
   def word_log_probs(
     self, language: Array, image: Array, rows: Array, words: Array
   ) -> Array:
@@ -189,7 +206,47 @@ class Model(nn.Module):
       rows: [n] after which row of ``language`` each word comes.
       words: [n] word ids.
     """
-    return chosen_log_probs(self.readout(language, image), rows, words)
+    return losses.chosen_log_probs(self.readout(language, image), rows, words)
+
+  def fused_word_log_probs(
+    self, language: Array, images: Array, rows: Array, words: Array
+  ) -> Array:
+    """Return ``word_log_probs`` [N, n] of several images, by the kernel.
+
+    Args:
+      language: [B, C].
+      images: [N, J].
+      rows: [n] as of ``word_log_probs``.
+      words: [n] word ids.
+    """
+    last = self.last_layer(language, images[:, None])  # hidden [N, B, H]
+    form = fused_readout.Form(self.dtype, self.precision)
+    normalizer = fused_readout.log_normalizer(last, form)
+    chosen = fused_readout.chosen_logits(last, rows, words, self.dtype)
+    return chosen - normalizer[:, rows]
+
+  def target_log_probs(
+    self,
+    tokens: Array,
+    features: Array,
+    targets: Array,
+    row_keys: Array | None = None,
+    fused: bool = False,
+  ) -> Array:
+    """Return log P [B, T] of the word after each token, of its last layer.
+
+    Args:
+      tokens: [B, T] as of ``__call__``, and so the others.
+      features: of it.
+      targets: [B, T] word ids.
+      row_keys: of it.
+      fused: whether by the kernel.
+    """
+    last = self.last_layer(*self._vectors(tokens, features, row_keys), row_keys)
+    if not fused:
+      return losses.log_probs(last, targets, self.dtype, self.precision)
+    form = fused_readout.Form(self.dtype, self.precision)
+    return fused_readout.log_probs(last, targets, form)
 
   def __call__(
     self, tokens: Array, features: Array, row_keys: Array | None = None
@@ -201,11 +258,17 @@ class Model(nn.Module):
       features: [B, G, D] raw features of the images of a row's captions.
       row_keys: [B] dropout keys, or None at inference.
     """
-    language = self.language(tokens, row_keys)  # [B, T, C]
+    return self.readout(*self._vectors(tokens, features, row_keys), row_keys)
+
+  def _vectors(
+    self, tokens: Array, features: Array, row_keys: Array | None
+  ) -> tuple[Array, Array]:
+    """Return what language gives, [B, T, C], and images, [B, T or 1, J]."""
+    language = self.language(tokens, row_keys)
     image = self.image(features, row_keys)  # [B, G, J]
     if self.sees_images:
-      image = spread(image, tokens, self.precision)  # [B, T or 1, J]
-    return self.readout(language, image, row_keys)
+      image = spread(image, tokens, self.precision)
+    return language, image
 
 
 def spread(image: Array, tokens: Array, precision: str) -> Array:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from mrnn_jax.models import cells, layers
+from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.models.recurrent import RecurrentModel
 
 Array = jax.Array
@@ -55,3 +56,9 @@ class Elman(RecurrentModel):
     """Return logits V r(t), [..., V]."""
     rows = language.reshape(-1, language.shape[-1])
     return self.softmax(rows).reshape(*language.shape[:-1], self.vocab_size)
+
+  def last_layer(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> LastLayer:
+    """Return r(t) [..., R] and V."""
+    return LastLayer(language, self.softmax.variables['params']['kernel'], None)

@@ -155,6 +155,22 @@ class Ensemble(Model):
     ]
     return functools.reduce(jnp.logaddexp, terms)
 
+  @property
+  def ends_in_product(self) -> bool:
+    """Whether each member does, and their log-probabilities are enough."""
+    members = (member.model.ends_in_product for member in self.members)
+    return self.mean == 'arithmetic' and all(members)
+
+  def fused_word_log_probs(
+    self, language: Array, images: Array, rows: Array, words: Array
+  ) -> Array:
+    """Return log P [N, n], see ``Model.fused_word_log_probs``."""
+    terms = [
+      part.fused_word_log_probs(*own, rows, words) + math.log(member.weight)
+      for member, part, own in self._own(language, images)
+    ]
+    return functools.reduce(jnp.logaddexp, terms)
+
   def readout(
     self, language: Array, image: Array, row_keys: Array | None = None
   ) -> Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import layers
 from mrnn_jax.models.contract import DroppedImageModel, Model, option
+from mrnn_jax.models.losses import LastLayer
 
 Array = jax.Array
 
@@ -100,8 +101,17 @@ class LogBilinear(Model):
   def readout(
     self, language: Array, image: Array, row_keys: Array | None = None
   ) -> Array:
-    """Return logits [..., V] of r [..., E]."""
-    return self._logits(language, row_keys)
+    """Return logits [..., V] of what language and image give."""
+    last = self.last_layer(language, image, row_keys)
+    rows = last.hidden.reshape(-1, last.hidden.shape[-1])
+    logits = self.product(rows, last.kernel) + self.bias
+    return logits.reshape(*last.hidden.shape[:-1], self.vocab_size)
+
+  def last_layer(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> LastLayer:
+    """Return r [..., E] and the table of words."""
+    return self._last_layer(language, row_keys)
 
   def _predict(self, context: Array, row_keys: Array | None) -> Array:
     """Return r [..., E] of contexts [..., n]."""
@@ -110,14 +120,12 @@ class LogBilinear(Model):
     )
     return self.context(vectors.reshape(*context.shape[:-1], -1))
 
-  def _logits(self, predicted: Array, row_keys: Array | None) -> Array:
-    """Return logits [..., V] of what stands against the table of words."""
+  def _last_layer(self, predicted: Array, row_keys: Array | None) -> LastLayer:
+    """Return what is predicted, and the table of words that it meets."""
     predicted = layers.dropout(
       predicted, self.prediction_dropout, row_keys, layers.MULTIMODAL
     )
-    rows = predicted.reshape(-1, predicted.shape[-1])
-    logits = self.product(rows, self.words.embedding.T) + self.bias
-    return logits.reshape(*predicted.shape[:-1], self.vocab_size)
+    return LastLayer(predicted, self.words.embedding.T, self.bias)
 
 
 class BiasedLogBilinear(LogBilinear, DroppedImageModel):
@@ -135,11 +143,11 @@ class BiasedLogBilinear(LogBilinear, DroppedImageModel):
     """Return C_m I, [..., E], for raw features [..., D]."""
     return self.image_context(self.image_input(features, row_keys))
 
-  def readout(
+  def last_layer(
     self, language: Array, image: Array, row_keys: Array | None = None
-  ) -> Array:
-    """Return logits [..., V] for vectors [..., E] each."""
-    return self._logits(language + image, row_keys)
+  ) -> LastLayer:
+    """Return r + C_m I [..., E] and the table of words."""
+    return self._last_layer(language + image, row_keys)
 
 
 class FactoredLogBilinear(BiasedLogBilinear):
@@ -195,9 +203,9 @@ class FactoredLogBilinear(BiasedLogBilinear):
     added = self.product(self.image_context(scaled), self.factors.T)
     return jnp.concatenate([added, self.gates(scaled)], axis=-1)
 
-  def readout(
+  def last_layer(
     self, language: Array, image: Array, row_keys: Array | None = None
-  ) -> Array:
-    """Return logits [..., V] for [..., F] and [..., 2F]."""
+  ) -> LastLayer:
+    """Return the gated factors [..., F] and the table of words."""
     added, gates = jnp.split(image, 2, axis=-1)
-    return self._logits((language + added) * gates, row_keys)
+    return self._last_layer((language + added) * gates, row_keys)

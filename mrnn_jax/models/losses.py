@@ -1,13 +1,30 @@
 """Log-probabilities of words, as the cost and every measure take them."""
 
+import functools
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mrnn_jax.data.vocabulary import PAD
+from mrnn_jax.models import layers
 
 Array = jax.Array
+
+
+class LastLayer(NamedTuple):
+  """What logits are made of: hidden W + b.
+
+  Attributes:
+    hidden: [..., H].
+    kernel: W, [H, V].
+    bias: b, [V], or None.
+  """
+
+  hidden: Array
+  kernel: Array
+  bias: Array | None
 
 
 def log2_probabilities(logits: Array, targets: Array) -> Array:
@@ -40,3 +57,78 @@ def chosen_log_probs(logits: Array, rows: Array, words: Array) -> Array:
   """
   normalizer = jax.nn.logsumexp(logits, axis=-1)
   return logits[rows, words] - normalizer[rows]
+
+
+def log_probs(
+  last: LastLayer, words: Array, dtype: str, precision: str
+) -> Array:
+  """Return log P of a word of each row, natural logarithms, [...] float32.
+
+  Its gradient is written out, so that a single array [n, V] is in memory and
+  few passes are made over it: the product, overwritten by its exponentials, of
+  which the gradient's products are made as they are.  Of a row with weight g,
+  exponentials e and their sum s
+
+    g d log P / d logits = -g/s (e - s at the word),
+
+  so that what differs by row is multiplied with hidden, not with [n, V].
+
+  Args:
+    last: of the rows [..., H].
+    words: [...] word ids.
+    dtype: of the operands of products, 'float32' or 'bfloat16'.
+    precision: of products of float32, one of ``layers.PRECISIONS``.
+  """
+  hidden, kernel, bias = last
+  hidden = hidden.reshape(-1, hidden.shape[-1])
+  if bias is not None and dtype == 'float32':
+    # b as one more row of W: added by the product, not by a pass over logits.
+    # Operands that are rounded would round it too.
+    ones = jnp.ones((len(hidden), 1), hidden.dtype)
+    hidden = jnp.concatenate([hidden, ones], axis=1)
+    kernel = jnp.concatenate([kernel, bias[None]])
+    bias = None
+  flat = words.reshape(-1)
+  result = _log_probs(hidden, kernel, bias, flat, dtype, precision)
+  return result.reshape(words.shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _log_probs(
+  hidden: Array,
+  kernel: Array,
+  bias: Array | None,
+  words: Array,
+  dtype: str,
+  precision: str,
+) -> Array:
+  return _log_probs_and_kept(hidden, kernel, bias, words, dtype, precision)[0]
+
+
+def _log_probs_and_kept(hidden, kernel, bias, words, dtype, precision):
+  logits = layers.product_of(dtype, precision)(hidden, kernel)  # [n, V]
+  if bias is not None:
+    logits += bias
+  rows = jnp.arange(len(words))
+  chosen = logits[rows, words]
+  largest = logits.max(axis=1)
+  powers = jnp.exp(logits - largest[:, None])
+  total = powers.sum(axis=1)
+  kept = powers.at[rows, words].add(-total)
+  result = chosen - largest - jnp.log(total)
+  return result, (hidden, kernel, bias, kept, total)
+
+
+def _gradient(dtype: str, precision: str, kept: Any, weights: Array):
+  hidden, kernel, bias, powers, total = kept
+  product = layers.product_of(dtype, precision)
+  scale = -weights / total
+  by_hidden = product(powers, kernel.T) * scale[:, None]
+  by_kernel = product((hidden * scale[:, None]).T, powers)
+  by_bias = None
+  if bias is not None:
+    by_bias = (scale[:, None] * powers).sum(0)
+  return by_hidden, by_kernel, by_bias, None
+
+
+_log_probs.defvjp(_log_probs_and_kept, _gradient)

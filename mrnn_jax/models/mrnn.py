@@ -11,6 +11,7 @@ import jax
 
 from mrnn_jax.models import cells, layers
 from mrnn_jax.models.contract import DroppedImageModel, option
+from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.models.recurrent import RecurrentModel
 
 Array = jax.Array
@@ -119,6 +120,12 @@ class RNNBase(RecurrentModel):
     """Return logits [..., V] (eq. 3 without its last term, softmax)."""
     return self._logits(language, row_keys)
 
+  def last_layer(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> LastLayer:
+    """Return what the softmax reads, [..., M] or of tied weights [..., E]."""
+    return self._last_layer(language, row_keys)
+
   def _words(self, tokens: Array) -> Array:
     """Return w(t) [..., R], the activation of embedding 2."""
     activation = layers.ACTIVATIONS[self.embedding_activation]
@@ -131,12 +138,7 @@ class RNNBase(RecurrentModel):
 
   def _logits(self, multimodal: Array, row_keys: Array | None) -> Array:
     """Return logits [..., V] of the multimodal layer's sums [..., M]."""
-    hidden = layers.dropout(
-      layers.scaled_tanh(multimodal),
-      self.multimodal_dropout,
-      row_keys,
-      layers.MULTIMODAL,
-    )
+    hidden = self._hidden(multimodal, row_keys)
     # One large matrix product is faster than a batch of small ones.
     rows = hidden.reshape(-1, hidden.shape[-1])
     if self.tie_softmax:
@@ -147,6 +149,26 @@ class RNNBase(RecurrentModel):
     else:
       logits = self.softmax(rows)
     return logits.reshape(*hidden.shape[:-1], self.vocab_size)
+
+  def _hidden(self, multimodal: Array, row_keys: Array | None) -> Array:
+    """Return m(t) [..., M] of the multimodal layer's sums."""
+    return layers.dropout(
+      layers.scaled_tanh(multimodal),
+      self.multimodal_dropout,
+      row_keys,
+      layers.MULTIMODAL,
+    )
+
+  def _last_layer(self, multimodal: Array, row_keys: Array | None) -> LastLayer:
+    """Return the softmax's product of the multimodal layer's sums."""
+    hidden = self._hidden(multimodal, row_keys)
+    if self.tie_softmax:
+      projected = self.softmax_projection(hidden)
+      return LastLayer(
+        projected, self.embedding_1.embedding.T, self.softmax_bias
+      )
+    softmax = self.softmax.variables['params']
+    return LastLayer(hidden, softmax['kernel'], softmax['bias'])
 
 
 class MRNN(RNNBase, DroppedImageModel):
@@ -170,3 +192,9 @@ class MRNN(RNNBase, DroppedImageModel):
   ) -> Array:
     """Return logits [..., V] for vectors [..., M] (eq. 3, softmax)."""
     return self._logits(language + image, row_keys)
+
+  def last_layer(
+    self, language: Array, image: Array, row_keys: Array | None = None
+  ) -> LastLayer:
+    """Return what the softmax reads, [..., M] or of tied weights [..., E]."""
+    return self._last_layer(language + image, row_keys)

@@ -26,6 +26,25 @@ _PREFIXES_PER_CALL = 320
 _EDGES_PER_PREFIX = 4
 
 
+def tiles_a_call(count: int, most: int) -> int:
+  """Return how many tiles a device takes in one call.
+
+  Few sentences have few tiles: a call of many would be of empty ones.  Numbers
+  are rounded up, 2, 3, 4, 6, 8, 12 and so on, so that other sentences share a
+  compiled program.  Not 1: a loop of a single step is compiled otherwise, and
+  gives other bits.
+
+  Args:
+    count: tiles of the device, all calls together.
+    most: in one call.
+  """
+  rounded = 2
+  while rounded < count:
+    power_of_two = rounded & (rounded - 1) == 0
+    rounded += rounded // 2 if power_of_two else rounded // 3
+  return min(rounded, most)
+
+
 class EdgeScores:
   """A tree's contexts and tiles on the devices of a ranker."""
 
@@ -38,8 +57,6 @@ class EdgeScores:
     """
     self._ranker = ranker
     self._num_devices = len(ranker.devices)
-    tiles = max(1, _PREFIXES_PER_CALL // ranker.tile_prefixes)
-    self._tiles_per_call = self._num_devices * tiles
     self._tree, contexts = tree.joined(
       prefix_scores.prefix_contexts(
         tree, ranker.language_step, ranker.initial_carry, _PREFIX_BLOCK
@@ -47,9 +64,14 @@ class EdgeScores:
     )
     self._num_edges = len(self._tree.edge_word)
     prefixes = ranker.tile_prefixes
-    self._tiles = Tiles.cut(
-      self._tree, prefixes, _EDGES_PER_PREFIX * prefixes, self._tiles_per_call
+    tiles = Tiles.cut(
+      self._tree, prefixes, _EDGES_PER_PREFIX * prefixes, self._num_devices
     )
+    self._tiles_per_call = self._num_devices * tiles_a_call(
+      len(tiles.prefixes) // self._num_devices,
+      max(1, _PREFIXES_PER_CALL // prefixes),
+    )
+    self._tiles = tiles.padded(self._num_edges, self._tiles_per_call)
     # Padded, so that trees of about one size share a compiled program.
     contexts = parallel.pad_rows(contexts, -(-len(contexts) // 4096) * 4096)
     self._contexts = parallel.replicate(contexts, ranker.devices)

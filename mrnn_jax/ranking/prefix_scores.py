@@ -4,11 +4,13 @@ Letters: P distinct prefixes, C what language gives, V vocabulary.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
+from mrnn_jax.models import Model
 from mrnn_jax.ranking.prefix_tree import PrefixTree
 from mrnn_jax.runtime import parallel
 
@@ -56,3 +58,27 @@ def prefix_contexts(
         contexts = np.empty((P, context.shape[-1]), np.float32)
       contexts[part] = context[:count]
   return contexts
+
+
+def words_of_images(model: Model, fused: bool) -> Callable[..., Any]:
+  """Return what gives log P of words after prefixes, for several images.
+
+  Args:
+    model: the model.
+    fused: whether by the kernel of ``models.fused_readout``.
+
+  Returns:
+    Its variables, what language gives of prefixes [B, C], image vectors [N, J],
+    which prefix [n] and which word [n] -> [N, n] natural logarithms.
+  """
+  if fused:
+    return functools.partial(model.apply, method='fused_word_log_probs')
+
+  def words(variables, language, images, slot, word):
+    return jax.vmap(
+      lambda image: model.apply(
+        variables, language, image, slot, word, method='word_log_probs'
+      )
+    )(images)
+
+  return words

@@ -231,6 +231,13 @@ class Tiles:
     wanted = np.zeros(Q + 1, bool)
     wanted[edges] = True
     rows = np.flatnonzero(wanted[self.edge].any(axis=1))
+    return self._of_rows(rows, Q, multiple)
+
+  def padded(self, Q: int, multiple: int) -> 'Tiles':
+    """Return these and empty ones, as ``holding`` does."""
+    return self._of_rows(np.arange(len(self.prefixes)), Q, multiple)
+
+  def _of_rows(self, rows: np.ndarray, Q: int, multiple: int) -> 'Tiles':
     count = -(-len(rows) // multiple) * multiple
     tiles = self.empty(count, self.prefixes.shape[1], self.edge.shape[1], Q)
     for field in dataclasses.fields(self):

@@ -11,7 +11,8 @@ for a prefix; of models that look a few words back many are the same:
             some sentence (again where more follow than a tile has room for)
 
 The readout goes in tiles of a few prefixes times a block of images, so small
-that their logits stay in the cache; nothing larger is ever made.
+that their logits stay in the cache; nothing larger is ever made.  On GPUs a
+kernel keeps them in registers.
 
 Letters: S sentences, N images, P distinct prefixes, V vocabulary.
 """
@@ -22,7 +23,8 @@ import functools
 import jax
 import numpy as np
 
-from mrnn_jax.models import Model, Variables
+from mrnn_jax.models import Model, Variables, fused_readout
+from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
 from mrnn_jax.ranking.edge_scores import EdgeScores
 from mrnn_jax.ranking.prefix_tree import Sentence
@@ -91,6 +93,7 @@ class Ranker:
     image_block: int = 100,
     tile_rows: int = 0,
     dtype: str = 'auto',
+    fused: str = 'auto',
   ):
     """Place a model on devices.
 
@@ -102,6 +105,7 @@ class Ranker:
       tile_rows: rows of logits [tile_rows, V] that a device holds; 0: see
         ``tile_rows_on``.
       dtype: of the operands of the readout, see ``operand_dtype``.
+      fused: see ``fused_readout.is_used``.
     """
     devices = devices or parallel.local_devices()
     dtype = operand_dtype(dtype, devices)
@@ -112,6 +116,9 @@ class Ranker:
     self.arithmetic = dtype
     if devices[0].platform != 'cpu':  # Where precision makes other bits.
       self.arithmetic += f' at {model.precision}'
+    by_kernel = fused_readout.is_used(fused, devices[0], model.ends_in_product)
+    if by_kernel:
+      self.arithmetic += ', fused'
     self.devices = devices
     self.image_block = image_block
     self.tile_prefixes = max(1, tile_rows // image_block)
@@ -125,13 +132,11 @@ class Ranker:
     self.language_step = jax.jit(part('language_step'))
     self.initial_carry = part('initial_carry')(1)
     self.image = jax.jit(part('image'))
-    words = functools.partial(readout.apply, method='word_log_probs')
+    words = prefix_scores.words_of_images(readout, by_kernel)
 
     def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
       return jax.lax.map(
-        lambda tile: jax.vmap(
-          lambda image: words(variables, contexts[tile[0]], image, *tile[1:])
-        )(images),
+        lambda tile: words(variables, contexts[tile[0]], images, *tile[1:]),
         (prefixes, edge_slot, edge_word),
       )
 

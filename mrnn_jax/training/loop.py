@@ -143,7 +143,7 @@ class _Run:
       bool(self.blocks),
     )
     self.objective = chosen_objective.create(
-      config, dataset, self.split, vocabulary, devices
+      config, dataset, self.split, vocabulary, devices, self.model
     )
     self.measure = validation.Validation(
       self.model, devices, vocabulary, config, self.objective.measure

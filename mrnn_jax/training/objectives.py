@@ -97,6 +97,8 @@ class Likelihood:
   (see ``training.teacher``): its cross entropy is mixed in.
 
   Attributes:
+    fused: whether the words' probabilities come of the kernel of
+      ``models.fused_readout``, where nothing else wants the logits.
     token_dropout: rate at which words that are read become ##UNK##.
     label_smoothing: share of a target that goes to all V words alike.
     teacher_weight: share of the cost that is the teacher's.
@@ -105,6 +107,7 @@ class Likelihood:
       2015).
   """
 
+  fused: bool = False
   token_dropout: float = 0.0
   label_smoothing: float = 0.0
   teacher_weight: float = 0.0
@@ -128,6 +131,20 @@ class Likelihood:
     """
     targets = batch['targets']
     tokens = drop_tokens(batch['tokens'], self.token_dropout, row_keys)
+    taught = self.teacher_weight and 'teacher_words' in batch
+    if model.ends_in_product and not self.label_smoothing and not taught:
+      log_probs: Any = model.apply(
+        variables,
+        tokens,
+        batch['features'],
+        targets,
+        row_keys,
+        self.fused,
+        method='target_log_probs',
+      )
+      nats = -jnp.where(targets == PAD, 0.0, log_probs).sum()
+      bits = nats / math.log(2)
+      return bits, {'bits': bits, 'words': (targets != PAD).sum()}
     logits: Any = model.apply(variables, tokens, batch['features'], row_keys)
     bits = -log2_probabilities(logits, targets).sum()
     cost = bits
@@ -136,7 +153,7 @@ class Likelihood:
       smooth = cross_entropy(logits, uniform, targets)
       share = self.label_smoothing
       cost = (1 - share) * cost + share * smooth
-    if self.teacher_weight and 'teacher_words' in batch:
+    if taught:
       T, share = self.teacher_temperature, self.teacher_weight
       soft = soft_targets(batch, logits.shape[-1])
       cost = (1 - share) * cost + share * T**2 * cross_entropy(

@@ -169,7 +169,9 @@ def train_step(
         features = jnp.repeat(features[:, None], G, axis=1)
         seen = {**batch, 'features': features}
       variables = {'params': without_encoder(params), 'statistics': statistics}
-      return objective.cost(model, variables, seen, row_keys)
+      cost, sums = objective.cost(model, variables, seen, row_keys)
+      # Here, not of the gradient: that would be a pass over all of it.
+      return cost / words_per_batch, sums
 
     (cost, sums), gradient = jax.value_and_grad(cost_of, has_aux=True)(
       state.params
@@ -178,17 +180,15 @@ def train_step(
 
   parts = sum_over_parts(sums_of, (dict(batch), row_keys), accumulate_steps)
   cost, sums, gradient = parallel.add(parts)
-  gradient = {
+  if l2:  # XLA would read all parameters to multiply them by 0.
+    cost += l2 * squared_norm(without_encoder(state.params))
     # Eq. 6 is of the model; an encoder has a weight decay of its own.
-    name: jax.tree.map(
-      lambda g, p, l2=0.0 if name == ENCODER else l2: (
-        g / words_per_batch + 2 * l2 * p
-      ),
-      part,
-      state.params[name],
-    )
-    for name, part in gradient.items()
-  }
+    gradient = {
+      name: part
+      if name == ENCODER
+      else jax.tree.map(lambda g, p: g + 2 * l2 * p, part, state.params[name])
+      for name, part in gradient.items()
+    }
   updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
   new_state = dataclasses.replace(
@@ -204,8 +204,7 @@ def train_step(
     new_state = dataclasses.replace(new_state, average=average)
   return new_state, {
     **sums,
-    'cost': cost / words_per_batch
-    + l2 * squared_norm(without_encoder(state.params)),
+    'cost': cost,
     'gradient_norm': jnp.sqrt(squared_norm(gradient)),
   }
 

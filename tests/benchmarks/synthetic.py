@@ -8,6 +8,7 @@ sentences begin alike about as often as people's do.
 
 import dataclasses
 import json
+import math
 import pathlib
 
 from absl import app, flags
@@ -66,9 +67,25 @@ def sentences(
   ]
 
 
-def write(like: str, folder: pathlib.Path, seed: int = 0) -> None:
-  """Write captions, lists and features like those of a dataset."""
+def write(
+  like: str, folder: pathlib.Path, seed: int = 0, share: float = 1.0
+) -> None:
+  """Write captions, lists and features like those of a dataset.
+
+  Args:
+    like: one of ``SIZES``.
+    folder: where.
+    seed: of all that is made up.
+    share: of its images.
+  """
   size, rng = SIZES[like], np.random.default_rng(seed)
+  size = dataclasses.replace(
+    size,
+    **{
+      split: math.ceil(share * getattr(size, split))
+      for split in ('train', 'validation', 'test')
+    },
+  )
   num = size.train + size.validation + size.test
   counts = rng.integers(size.captions[0], size.captions[1] + 1, num)
   texts = iter(sentences(counts.sum(), size.words, size.vocabulary, rng))
@@ -146,10 +163,12 @@ def write_features(
 def main(argv: list[str]) -> None:
   """Write what the flags say."""
   del argv
-  write(flags.FLAGS.like, pathlib.Path(flags.FLAGS.raw_dir).expanduser())
+  folder = pathlib.Path(flags.FLAGS.raw_dir).expanduser()
+  write(flags.FLAGS.like, folder, share=flags.FLAGS.share)
 
 
 if __name__ == '__main__':
   flags.DEFINE_enum('like', 'flickr30k', list(SIZES), 'Which size.')
+  flags.DEFINE_float('share', 1.0, 'Share of its images.')
   flags.DEFINE_string('raw_dir', None, 'Where to write.', required=True)
   app.run(main)

@@ -255,6 +255,8 @@ def test_a_flag_without_effect_is_refused(words, message, flag_file):
     '--task=retrieve --norm_images=9 --first_caption_only --shortlist=9',
     '--task=rank --photos=p --sentences=s --top=2 --norm_images=0 --output=-',
     '--task=rank --features=f --sentences=s --rank_image_block=2',
+    '--task=retrieve --fused_readout=on --label_smoothing=.1',
+    '--task=train --fused_readout=off',
     '--task=score --score_input=i --output=o --shard=0/2 --score_block=2 '
     '--rank_tile_rows=9 --data_dir=d --word_log_probs --max_bad_records=1',
     '--task=score --score_normalized --norm_images=9 --rank_dtype=float32 '

@@ -82,6 +82,13 @@ def test_tiles_that_hold_some_edges():
   assert tiles.edge_word[:2].tolist() == [[4, 7, 5], [END, END, 0]]
 
 
+def test_tiles_and_empty_ones():
+  tiles = Tiles.cut(PrefixTree.build(FORK), 2, 3, 1)
+  more = tiles.padded(7, 4)
+  assert more.prefixes.tolist() == [*tiles.prefixes.tolist(), [0, 0]]
+  assert more.edge.tolist() == [*tiles.edge.tolist(), [7, 7, 7]]
+
+
 @pytest.mark.parametrize('num_prefixes', [1, 2, 7])
 @pytest.mark.parametrize('num_edges', [1, 3, 14])
 def test_tiles_hold_every_edge_once(sentences, num_prefixes, num_edges):

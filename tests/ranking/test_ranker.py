@@ -109,6 +109,18 @@ def test_tiling_changes_nothing_but_rounding(
   assert ranker.arithmetic == 'float32'
 
 
+def test_the_kernel_changes_nothing_but_rounding(
+  model_and_variables, sentences, features, expected
+):
+  ranker = ranker_lib.Ranker(
+    *model_and_variables, parallel.local_devices(2), fused='on', **TILING
+  )
+  scores = ranker.log_probs(sentences, features)
+  np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
+  # Others' scores are not to go on from.
+  assert ranker.arithmetic == 'float32, fused'
+
+
 def test_any_number_of_devices_gives_the_same_bits(
   model_and_variables, sentences, features, matrix
 ):
@@ -172,7 +184,8 @@ def test_rows_of_a_tile(tile_rows, platform, result):
   [
     ('cpu', 'highest', 'float32'),
     ('cpu', 'default', 'float32'),  # All are the same there.
-    ('gpu', 'default', 'bfloat16 at default'),
+    ('gpu', 'default', 'bfloat16 at default, fused'),
+    ('tpu', 'default', 'bfloat16 at default'),
   ],
 )
 def test_arithmetic_is_what_makes_other_scores(
@@ -294,6 +307,12 @@ def test_best_are_those_of_the_matrix(
     np.testing.assert_array_equal(
       ranking.image_scores, np.take_along_axis(matrix, order, 1)
     )
+
+
+def test_few_sentences_are_not_many_empty_tiles():
+  found = [edge_scores.tiles_a_call(n, 64) for n in (1, 2, 3, 5, 7, 9, 25, 99)]
+  assert found == [2, 2, 3, 6, 8, 12, 32, 64]
+  assert edge_scores.tiles_a_call(9, 4) == 4
 
 
 def test_true_scores_have_the_bits_of_the_matrix(
