@@ -1,6 +1,7 @@
 """Log P of words by kernels, interpreted, and plainly; formulas in float64."""
 
 import types
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from small_models import make
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.models import fused_readout, losses
-from mrnn_jax.models.fused_readout import Blocks, Form, grid
+from mrnn_jax.models.fused_readout import Blocks, Form, grid, kernels, trial
 from mrnn_jax.models.losses import LastLayer
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import Likelihood
@@ -24,6 +25,11 @@ SMALL = Blocks(16, 32, 16, 16)
 FORM = Form(forward=SMALL, of_hidden=SMALL, of_kernel=SMALL)
 # Beyond the vocabulary, in its first tile, and a whole tile.
 MASKED = [0, 1, 2, *range(32, 64), V - 1]
+
+
+class Device(NamedTuple):
+  platform: str
+  device_kind: str = 'Some GPU'
 
 
 def draw(seed=0):
@@ -286,11 +292,11 @@ def test_the_cost_is_that_of_the_logits(variant, options):
     )
 
 
-def test_where_it_is_used():
-  cpu, gpu, tpu = (
-    types.SimpleNamespace(platform=name) for name in ('cpu', 'gpu', 'tpu')
-  )
+def test_where_it_is_used(monkeypatch):
+  cpu, gpu, tpu = map(Device, ('cpu', 'gpu', 'tpu'))
   is_used = fused_readout.is_used
+  trial.works_on.cache_clear()
+  monkeypatch.setattr(trial, 'misfit', lambda device: '')
   assert is_used('auto', gpu, True)
   assert not is_used('auto', gpu, False)
   assert not is_used('auto', cpu, True) and not is_used('auto', tpu, True)
@@ -313,3 +319,31 @@ def test_what_ends_in_a_product():
 
   assert together(first, second)
   assert not together(first, second, mean='geometric')
+
+
+def test_a_device_where_the_kernels_fail_gets_the_plain_form(
+  monkeypatch, capsys
+):
+  cpu = jax.devices('cpu')[0]
+  assert trial.misfit(cpu, FORM) == ''
+  sound = kernels.gradients
+
+  def other(*args):
+    by_hidden, by_kernel, by_bias = sound(*args)
+    return by_hidden, by_kernel.at[0, 0].add(jnp.nan), by_bias
+
+  monkeypatch.setattr(kernels, 'gradients', other)
+  jax.clear_caches()  # What was traced before is not traced again.
+  assert 'other numbers' in trial.misfit(cpu, FORM)
+
+  def fails(*args):
+    raise RuntimeError('no such instruction\nand more')
+
+  monkeypatch.setattr(kernels, 'normalize', fails)
+  jax.clear_caches()
+  monkeypatch.setattr(jax, 'device_put', lambda tree, device: tree)
+  trial.works_on.cache_clear()
+  assert not fused_readout.is_used('auto', Device('gpu'), True)
+  told = capsys.readouterr().err
+  assert 'left out on this Some GPU' in told
+  assert 'RuntimeError: no such instruction)' in told

@@ -43,7 +43,8 @@ def is_used(setting: str, device: jax.Device, ends_in_product: bool) -> bool:
   """Say whether log-probabilities come from the kernels.
 
   Args:
-    setting: 'auto': on GPUs, of models that end in a product; 'on' or 'off'.
+    setting: 'auto': on GPUs where a trial agrees with the plain form (see
+      ``trial``), of models that end in a product; 'on' or 'off'.
     device: where to compute.
     ends_in_product: of the model.
 
@@ -51,7 +52,12 @@ def is_used(setting: str, device: jax.Device, ends_in_product: bool) -> bool:
     InputError: they cannot, and shall.
   """
   if setting == 'auto':
-    return device.platform == 'gpu' and ends_in_product
+    if device.platform != 'gpu' or not ends_in_product:
+      return False
+    # Here, as it imports Pallas.
+    from mrnn_jax.models.fused_readout import trial
+
+    return trial.works_on(device)
   if setting == 'on' and not ends_in_product:
     raise InputError(
       '--fused_readout=on: the logits of this model are not one product, for '
