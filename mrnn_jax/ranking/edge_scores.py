@@ -5,10 +5,13 @@ n images, D image feature.
 """
 
 from collections.abc import Callable
+import functools
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from mrnn_jax.models import Model
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.runtime import parallel
@@ -24,6 +27,35 @@ _PREFIXES_PER_CALL = 320
 # Edges that a tile has room for, per prefix.  Most prefixes have one; where a
 # tile runs out of them, rows of logits stay empty: 4% with 2, 1% with 4.
 _EDGES_PER_PREFIX = 4
+
+
+# Compiled once for each model, however many rank with it.
+@functools.cache
+def edges_fn(
+  readout: Model, devices: tuple[jax.Device, ...]
+) -> Callable[..., jax.Array]:
+  """Return what computes tiles on devices.
+
+  Args:
+    readout: the model, with the type of its readout's operands.
+    devices: local ones.
+
+  Returns:
+    Variables, images [n, J], contexts [C, ...], and of tiles on each device
+    prefixes, edge_slot and edge_word as of ``Tiles``, all but the last three
+    replicated -> log P(word | prefix, image) [devices, tiles, n, edges].
+  """
+  words = functools.partial(readout.apply, method='word_log_probs')
+
+  def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
+    return jax.lax.map(
+      lambda tile: jax.vmap(
+        lambda image: words(variables, contexts[tile[0]], image, *tile[1:])
+      )(images),
+      (prefixes, edge_slot, edge_word),
+    )
+
+  return parallel.pmap(edges, list(devices))
 
 
 class EdgeScores:
