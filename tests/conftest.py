@@ -2,19 +2,26 @@
 
 import atexit
 import csv
+import gc
 import os
+import pathlib
 import tempfile
 
 import numpy as np
 import pytest
+import quick
+import shared
 
 # What one test compiles, no other compiles again: neither in another worker of
-# this run nor in a child. Before anybody imports JAX, which reads this then.
+# this run nor in a child.  Before anybody imports JAX, which reads this then.
 if 'PYTEST_XDIST_WORKER' not in os.environ:
   _CACHE = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
   atexit.register(_CACHE.cleanup)
   os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
   os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+  quick.install()
+  # Nor what Python compiles.
+  os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 
 NOUNS = ['dog', 'cat', 'man', 'girl', 'bird', 'horse']
 VERBS = ['runs', 'sits', 'jumps', 'sleeps']
@@ -32,6 +39,28 @@ def pytest_configure(config):
   jax.config.update('jax_num_cpu_devices', 4)
   if not flags.FLAGS.is_parsed():
     flags.FLAGS(['tests'], known_only=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """A file's tests share what they set up: one worker runs them all."""
+  from xdist.scheduler import LoadFileScheduling
+
+  return LoadFileScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection():
+  # One worker after the other: the second finds the files compiled.
+  folder = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])
+  with shared.alone(folder / 'collection.lock'):
+    return (yield)
+
+
+def pytest_collection_finish():
+  # Thousands of tests, that the collector need not look through each time.
+  gc.collect()
+  gc.freeze()
 
 
 def make_records(num_images: int, feature_size: int = 8, seed: int = 0):
@@ -81,10 +110,13 @@ def record_maker():
 
 @pytest.fixture(scope='session')
 def tiny_data_dir(tmp_path_factory):
-  """A prepared dataset 'tiny' of 40, 12 and 12 images."""
+  """A prepared dataset 'tiny' of 40, 12 and 12 images; not to be changed."""
+  return shared.made_once(tmp_path_factory, 'tiny', _make_tiny)
+
+
+def _make_tiny(folder):
   from data_prep import build
 
-  folder = tmp_path_factory.mktemp('tiny')
   rows, ids, features = [], [], []
   for seed, split in enumerate(('train', 'validation', 'test')):
     for record in make_records(40 if split == 'train' else 12, seed=seed):
@@ -102,15 +134,28 @@ def tiny_data_dir(tmp_path_factory):
       data_dir=str(folder),
     )
   )
-  return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_workdir(tmp_path_factory, tiny_data_dir):
+  """A training of ``tiny_run`` with all its checkpoints; not to be changed."""
+  import tiny_run
+
+  from mrnn_jax import tasks
+
+  def make(folder):
+    config = tiny_run.config(
+      folder, tiny_data_dir, keep_checkpoints=9, log_every_steps=1
+    )
+    tasks.run(tiny_run.given(config))
+
+  return shared.made_once(tmp_path_factory, 'tiny_workdir', make)
 
 
 @pytest.fixture(scope='module')
-def quick_compiler():
-  """For tests that wait for the compiler, and compare with a tolerance."""
-  import quick
-
-  with quick.compiler():
+def users_compiler():
+  """For tests of what must be equal to the bit, as users have it."""
+  with quick.users_compiler():
     yield
 
 
@@ -118,6 +163,7 @@ def quick_compiler():
 def write_toy_model():
   """Return what writes a small model file with random parameters."""
   import jax
+  import small_models
 
   from mrnn_jax import config, models, stored_model
   from mrnn_jax.data import vocabulary
@@ -139,7 +185,7 @@ def write_toy_model():
         },
         'step': 3,
       },
-      variables=models.init_variables(network, jax.random.key(0)),
+      variables=small_models.init(network, jax.random.key(0)),
       norm_features=np.random.default_rng(5).normal(size=(4, feature_size)),
     )
     stored_model.write(path, stored)

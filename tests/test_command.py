@@ -173,7 +173,6 @@ def test_quiet_is_a_level(given, monkeypatch):
   assert levels == ['warning', 'info']
 
 
-@pytest.mark.usefixtures('quick_compiler')
 def test_training_from_python(tiny_data_dir, tmp_path):
   import tiny_run
 

@@ -13,8 +13,6 @@ from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 BASE = {'name': tiny_cnn.NAME, 'weights': tiny_cnn.CHECKSUM}
 BLOCKS = tiny_cnn.create('tiny_cnn', None).blocks
 SIZES = {'embedding_size': 3, 'recurrent_size': 4, 'multimodal_size': 5}

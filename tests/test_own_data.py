@@ -11,8 +11,6 @@ from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 D = 6
 IDS = ['red.jpg', 'green.jpg', 'blue.jpg']
 

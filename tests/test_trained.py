@@ -5,6 +5,7 @@ import logging
 import jax
 import numpy as np
 import pytest
+import small_models
 
 import mrnn_jax
 from mrnn_jax import config as config_lib
@@ -14,8 +15,6 @@ from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
 from mrnn_jax.runtime.errors import InputError
-
-pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 D = 6
 SENTENCES = ['A dog runs.', 'two dogs', 'a man on a horse', 'a dog']
@@ -27,13 +26,13 @@ def model():
     (*SPECIAL_WORDS, 'a', 'dog', 'dogs', 'man', 'on', 'runs', 'two')
   )
   config = config_lib.Config(
-    embedding_size=4, recurrent_size=5, multimodal_size=7
+    embedding_size=4, recurrent_size=5, multimodal_size=7, max_words=6
   )
   network = models.create_model('m-rnn', len(vocabulary), D, config.fixed())
   rng = np.random.default_rng(0)
   return trained.TrainedModel(
     model=network,
-    variables=models.init_variables(network, jax.random.key(3)),
+    variables=small_models.init(network, jax.random.key(3)),
     vocabulary=vocabulary,
     norm_features=rng.normal(size=(9, D)).astype(np.float32),
     config=config,
@@ -111,7 +110,7 @@ def test_caption_is_the_best_of_a_beam(model, features):
   decoded = model.generate(
     features, DecodeOptions(method='beam', beam_size=3, max_words=6)
   )
-  captions = model.caption(features, beam_size=3, max_words=6)
+  captions = model.caption(features)
   assert len(captions) == len(features)
   for caption, words, length in zip(
     captions, decoded.words, decoded.lengths, strict=True
@@ -150,7 +149,9 @@ def test_nothing_is_compiled_twice(model, features):
 
 def test_an_image_without_a_caption_is_told(model, features, monkeypatch):
   """Where the rules leave none there are no words, which is no caption."""
-  found = model.generate(features, DecodeOptions(beam_size=2))
+  found = model.generate(
+    features, DecodeOptions(method='beam', beam_size=3, max_words=6)
+  )
   found.log_probs[3, 0] = -np.inf
   monkeypatch.setattr(trained.TrainedModel, 'generate', lambda *_, **__: found)
   with pytest.raises(InputError, match='no caption keeps to min_words'):
@@ -227,12 +228,12 @@ def test_a_sentence_without_a_word_is_refused(model, features):
 
 
 def test_captions_as_python_asks_for_them(model, features):
-  best = model.caption(features, max_words=5)
-  several = model.caption(features, max_words=5, nbest=5)
-  assert [x[0] for x in model.caption(features, max_words=5, nbest=1)] == best
+  best = model.caption(features)
+  several = model.caption(features, nbest=5)
+  assert [x[0] for x in model.caption(features, nbest=1)] == best
   assert {len(x) for x in several} == {5}
   # Of a beam of 5, which need not begin as that of 3 does.
-  wide = model.caption(features, beam_size=5, max_words=5)
+  wide = model.caption(features, beam_size=5)
   assert [x[0] for x in several] == wide
   assert all(len(set(x)) == 5 for x in several)
   with pytest.raises(InputError, match='--beam_size=2 keeps'):
@@ -240,21 +241,21 @@ def test_captions_as_python_asks_for_them(model, features):
 
 
 def test_captions_go_on_from_a_prefix(model, features, capsys):
-  found = model.caption(features, prefix='Two Dogs', max_words=4)
+  found = model.caption(features, prefix='Two Dogs')
   assert all(x.startswith('two dogs') for x in found)
-  assert all(len(x.split()) <= 6 for x in found)
-  model.caption(features, prefix='a unicorn', max_words=2)
+  assert all(len(x.split()) <= 8 for x in found)
+  model.caption(features, prefix='a unicorn')
   assert 'does not know unicorn' in capsys.readouterr().err
 
 
 def test_captions_are_drawn_by_seed(model, features):
   def drawn(**how):
-    return model.caption(features, sample=True, max_words=6, nbest=3, **how)
+    return model.caption(features, sample=True, nbest=3, **how)
 
   assert drawn(seed=1) == drawn(seed=1)
   assert drawn(seed=1) != drawn(seed=2)
   assert drawn(top_k=1) == [
-    [x] * 3 for x in model.caption(features, beam_size=1, max_words=6)
+    [x] * 3 for x in model.caption(features, beam_size=1)
   ]
   with pytest.raises(InputError, match='sample_seed is for sampling'):
     model.caption(features, seed=3)

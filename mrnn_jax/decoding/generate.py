@@ -11,6 +11,7 @@ from mrnn_jax import models
 from mrnn_jax.decoding import batches
 from mrnn_jax.decoding.options import DecodeOptions
 from mrnn_jax.decoding.search import Decoded
+from mrnn_jax.models import compiled
 from mrnn_jax.runtime import parallel
 
 
@@ -103,7 +104,7 @@ def image_vectors(
   batch_size: int = 256,
 ) -> np.ndarray:
   """Return what images give [rows, J], for rows of raw features [N, D]."""
-  image_fn = _image_fn(model)
+  image_fn = compiled.part(model, 'image')
   shape = jax.eval_shape(image_fn, variables, features[np.arange(1)]).shape
   vectors = np.empty((len(rows), *shape[1:]), np.float32)
   for start in range(0, len(rows), batch_size):
@@ -124,8 +125,3 @@ def _decode_fn(model, options, num_slots, devices) -> Callable[..., Any]:
   return parallel.pmap(
     decode_rows, list(devices), in_axes=(0, None, 0, 0, 0, 0, 0)
   )
-
-
-@functools.cache
-def _image_fn(model) -> Callable[..., jax.Array]:
-  return jax.jit(functools.partial(model.apply, method='image'))

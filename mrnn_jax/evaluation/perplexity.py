@@ -1,6 +1,7 @@
 """Teacher forcing: log2-probabilities of given captions, and perplexity."""
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 import jax
@@ -38,16 +39,21 @@ def eval_step(
   }
 
 
+# Compiled once for each model, however many read to it.
+@functools.cache
+def _step_fn(
+  model: models.Model, devices: tuple[jax.Device, ...]
+) -> Callable[..., dict[str, Array]]:
+  return parallel.pmap(functools.partial(eval_step, model=model), list(devices))
+
+
 class TeacherForcing:
   """Reads captions of splits to a model, on all devices."""
 
   def __init__(self, model: models.Model, devices: list[jax.Device]):
     """Compile for a model; shapes are compiled as they come."""
     self._devices = devices
-    self._step = parallel.pmap(
-      lambda variables, batch: eval_step(variables, batch, model=model),
-      devices,
-    )
+    self._step = _step_fn(model, tuple(devices))
 
   def log2_probs(
     self,

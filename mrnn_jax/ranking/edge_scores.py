@@ -5,10 +5,13 @@ n images, D image feature.
 """
 
 from collections.abc import Callable
+import functools
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from mrnn_jax.models import Model
 from mrnn_jax.ranking import prefix_scores
 from mrnn_jax.ranking.prefix_tree import PrefixTree, Tiles
 from mrnn_jax.runtime import parallel
@@ -43,6 +46,34 @@ def tiles_a_call(count: int, most: int) -> int:
     power_of_two = rounded & (rounded - 1) == 0
     rounded += rounded // 2 if power_of_two else rounded // 3
   return min(rounded, most)
+
+
+# Compiled once for each model, however many rank with it.
+@functools.cache
+def edges_fn(
+  readout: Model, fused: bool, devices: tuple[jax.Device, ...]
+) -> Callable[..., jax.Array]:
+  """Return what computes tiles on devices.
+
+  Args:
+    readout: the model, with the type of its readout's operands.
+    fused: whether by the kernel of ``models.fused_readout``.
+    devices: local ones.
+
+  Returns:
+    Variables, images [n, J], contexts [C, ...], and of tiles on each device
+    prefixes, edge_slot and edge_word as of ``Tiles``, all but the last three
+    replicated -> log P(word | prefix, image) [devices, tiles, n, edges].
+  """
+  words = prefix_scores.words_of_images(readout, fused)
+
+  def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
+    return jax.lax.map(
+      lambda tile: words(variables, contexts[tile[0]], images, *tile[1:]),
+      (prefixes, edge_slot, edge_word),
+    )
+
+  return parallel.pmap(edges, list(devices))
 
 
 class EdgeScores:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mrnn_jax.data.vocabulary import PAD
-from mrnn_jax.models import Model, Variables
+from mrnn_jax.models import Model, Variables, compiled
 from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.ranker import Progress
@@ -60,11 +60,10 @@ class EmbeddingRanker:
     self._image_block = image_block
     variables = jax.device_put(variables, devices[0])
 
-    def apply(method, inputs):
-      return model.apply(variables, inputs, method=method)
-
-    self._image = jax.jit(functools.partial(apply, 'image'))
-    self._sentence = jax.jit(functools.partial(apply, 'sentence'))
+    self._image, self._sentence = (
+      functools.partial(compiled.part(model, method), variables)
+      for method in ('image', 'sentence')
+    )
 
   def rank(
     self,

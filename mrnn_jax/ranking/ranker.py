@@ -23,10 +23,9 @@ import functools
 import jax
 import numpy as np
 
-from mrnn_jax.models import Model, Variables, fused_readout
-from mrnn_jax.ranking import prefix_scores
+from mrnn_jax.models import Model, Variables, compiled, fused_readout
 from mrnn_jax.ranking.best_items import Block, Ranking, Vectors, best_of_both
-from mrnn_jax.ranking.edge_scores import EdgeScores
+from mrnn_jax.ranking.edge_scores import EdgeScores, edges_fn
 from mrnn_jax.ranking.prefix_tree import Sentence
 from mrnn_jax.ranking.sentence_pool import SentencePool
 from mrnn_jax.runtime import parallel
@@ -124,23 +123,15 @@ class Ranker:
     self.tile_prefixes = max(1, tile_rows // image_block)
     self.variables = parallel.replicate(variables, devices)
 
-    def part(method):
-      return functools.partial(model.apply, variables, method=method)
-
     # The same prefixes and images on every device: each then has all that its
     # tiles need.
-    self.language_step = jax.jit(part('language_step'))
-    self.initial_carry = part('initial_carry')(1)
-    self.image = jax.jit(part('image'))
-    words = prefix_scores.words_of_images(readout, by_kernel)
-
-    def edges(variables, images, contexts, prefixes, edge_slot, edge_word):
-      return jax.lax.map(
-        lambda tile: words(variables, contexts[tile[0]], images, *tile[1:]),
-        (prefixes, edge_slot, edge_word),
-      )
-
-    self.edges = parallel.pmap(edges, devices)
+    placed = jax.device_put(variables)
+    self.language_step, self.image = (
+      functools.partial(compiled.part(model, method), placed)
+      for method in ('language_step', 'image')
+    )
+    self.initial_carry = model.apply(variables, 1, method='initial_carry')
+    self.edges = edges_fn(readout, by_kernel, tuple(devices))
 
   def log_probs(
     self,

@@ -17,8 +17,10 @@ words of all pairs, D image feature, C what language gives, J what an image
 gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,6 +62,17 @@ class PairPlan:
   tiles: Tiles
 
 
+# Compiled once for each model, however many score with it.
+@functools.cache
+def _part_fn(
+  model: Model, method: str, devices: tuple[jax.Device, ...]
+) -> Callable[..., Any]:
+  def part(*args):
+    return model.apply(*args, method=method)
+
+  return parallel.pmap(part, list(devices))
+
+
 class PairScorer:
   """Scores pairs with one model; compiled once, for any pairs."""
 
@@ -88,20 +101,14 @@ class PairScorer:
     self._tile_rows = tile_rows_on(tile_rows, devices)
     self._variables = parallel.replicate(variables, devices)
 
-    def language(variables, carry, tokens):
-      return model.apply(variables, carry, tokens, method='language_step')
-
-    def image(variables, features):
-      return model.apply(variables, features, method='image')
-
-    def readout(variables, language, images, slot, word):
-      return rounded.apply(
-        variables, language, images, slot, word, method='word_log_probs'
+    self._language, self._image, self._readout = (
+      _part_fn(used, method, tuple(devices))
+      for used, method in (
+        (model, 'language_step'),
+        (model, 'image'),
+        (rounded, 'word_log_probs'),
       )
-
-    self._language = parallel.pmap(language, devices)
-    self._image = parallel.pmap(image, devices)
-    self._readout = parallel.pmap(readout, devices)
+    )
 
   def plan(
     self, sentences: Sequence[Sequence[int]], pairs: np.ndarray

@@ -11,8 +11,6 @@ import pytest
 from mrnn_jax.runtime.errors import InputError
 from tests.benchmarks import harness, lengths, run, tables, work
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 TINY = harness.Options(scale='tiny', torch=False, repeats=1)
 
 

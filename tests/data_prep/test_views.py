@@ -71,7 +71,6 @@ def test_a_dataset_keeps_views(viewed, capsys):
     )
 
 
-@pytest.mark.usefixtures('quick_compiler')
 def test_training_and_evaluation_say_which_views(viewed, tmp_path, capsys):
   folder, views = viewed
   make(folder)

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from table_model import (
@@ -5,7 +6,6 @@ from table_model import (
   captions,
   greedy_by_hand,
   next_log_probs,
-  quick_jit,
   random_images,
   random_table,
   run,
@@ -15,7 +15,7 @@ from mrnn_jax.data.vocabulary import END
 from mrnn_jax.decoding.hypotheses import nucleus
 from mrnn_jax.decoding.options import DecodeOptions
 
-quick_nucleus = quick_jit(nucleus)
+quick_nucleus = jax.jit(nucleus)
 
 
 def first_words(table, image, num_samples, **kwargs):

@@ -15,8 +15,6 @@ from mrnn_jax.data import datasets
 from mrnn_jax.evaluation import captions, confidence, reranking
 from mrnn_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 @pytest.fixture(scope='module')
 def workdir(tiny_data_dir, tmp_path_factory):

@@ -74,14 +74,6 @@ def test_batches_are_even(three, num_rows, num_devices, limit, expected):
   assert size == expected
 
 
-@pytest.fixture(scope='module')
-def trained(tiny_data_dir, tmp_path_factory):
-  """The workdir of a trained model."""
-  workdir = tmp_path_factory.mktemp('trained')
-  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir)))
-  return workdir
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'changes',
@@ -94,13 +86,13 @@ def trained(tiny_data_dir, tmp_path_factory):
   ids=lambda changes: next(iter(changes)),
 )
 def test_one_model_is_measured_the_same_everywhere(
-  tiny_data_dir, trained, tmp_path, changes
+  tiny_data_dir, tiny_workdir, tmp_path, changes
 ):
   options = {'task': 'evaluate', **jobs.EVALUATION, **changes}
   expected = None
   for num_processes, num_devices in ((1, 1), (1, 4), (2, 2), (4, 1)):
     workdir = tmp_path / f'{num_processes} x {num_devices}'
-    shutil.copytree(trained, workdir)
+    shutil.copytree(tiny_workdir, workdir)
     job = Job(workdir, tiny_data_dir, num_processes, num_devices, **options)
     codes, out, err = job.wait()
     assert codes == [0] * num_processes, err
@@ -122,11 +114,11 @@ def retrieve(**changes):
 
 @pytest.mark.slow
 def test_a_stopped_ranking_goes_on_with_other_processes(
-  tiny_data_dir, trained, tmp_path
+  tiny_data_dir, tiny_workdir, tmp_path
 ):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   for workdir in (whole, parts):
-    shutil.copytree(trained, workdir)
+    shutil.copytree(tiny_workdir, workdir)
   tasks.run(tiny_run.given(tiny_run.config(whole, tiny_data_dir, **retrieve())))
   done = 0
   for num_processes, stopped in ((2, 1), (3, 0), (1, 0)):
@@ -161,14 +153,15 @@ def blocks_done(workdir):
 
 
 @pytest.mark.slow
-def test_what_one_process_lacks_ends_all(tiny_data_dir, trained, tmp_path):
-  other = tmp_path / 'other'
+def test_what_one_process_lacks_ends_all(tiny_data_dir, tiny_workdir, tmp_path):
+  workdir, other = tmp_path / 'W', tmp_path / 'other'
+  shutil.copytree(tiny_workdir, workdir)
   tasks.run(tiny_run.given(tiny_run.config(other, tiny_data_dir, seed=1)))
   for flag, message in (
     (f'--workdir={other}', 'find different models'),
     (f'--data_dir={tmp_path}', 'there is no dataset'),
   ):
-    job = Job(trained, tiny_data_dir, 2, 1, others=[flag], **retrieve())
+    job = Job(workdir, tiny_data_dir, 2, 1, others=[flag], **retrieve())
     codes, _, err = job.wait()
     assert codes == [1, 1]
     assert all(message in text for text in err)
@@ -176,9 +169,10 @@ def test_what_one_process_lacks_ends_all(tiny_data_dir, trained, tmp_path):
 
 @pytest.mark.slow
 def test_own_features_are_ranked_and_captioned_together(
-  tiny_data_dir, trained, tmp_path
+  tiny_data_dir, tiny_workdir, tmp_path
 ):
-  sentences = tmp_path / 'sentences.txt'
+  workdir, sentences = tmp_path / 'W', tmp_path / 'sentences.txt'
+  shutil.copytree(tiny_workdir, workdir)
   sentences.write_text('A dog runs .\nThe cat sits .\n')
   for task, options in {
     'rank': {'sentences': sentences, 'rank_image_block': 10},
@@ -187,7 +181,7 @@ def test_own_features_are_ranked_and_captioned_together(
     said = []
     for num_processes in (1, 2):
       job = Job(
-        trained,
+        workdir,
         tiny_data_dir,
         num_processes,
         1,

@@ -28,10 +28,20 @@ class Job:
     num_processes,
     num_devices,
     others=(),
-    xla_flags='',
+    xla_flags=None,
     **changes,
   ):
-    """Start it; the processes after the first get the flags ``others`` too."""
+    """Start it.
+
+    Args:
+      workdir: of the run.
+      data_dir: of its dataset.
+      num_processes: how many.
+      num_devices: of each.
+      others: flags that the processes after the first get, too.
+      xla_flags: what XLA_FLAGS are; as here if None.
+      **changes: other settings of ``tiny_run``.
+    """
     with socket.socket() as s:
       s.bind(('localhost', 0))
       port = s.getsockname()[1]
@@ -44,8 +54,9 @@ class Job:
       'PYTHONPATH': str(root),
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(num_devices),
-      'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {xla_flags}',
     }
+    if xla_flags is not None:
+      environ['XLA_FLAGS'] = xla_flags
     command = [sys.executable, '-m', 'mrnn_jax.main']
     command += tiny_run.flags(workdir, data_dir, **changes)
     self.processes = [

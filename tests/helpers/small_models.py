@@ -6,7 +6,6 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from quick import jit as quick_jit
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, START, UNK
@@ -34,15 +33,9 @@ def name_of(variant):
   return ' '.join([name, *map(str, options.values())])
 
 
-variants = pytest.mark.parametrize('variant', VARIANTS, ids=name_of)
 # All but those that are fitted, which have no gradient and no products.
 TRAINED = [v for v in VARIANTS if not models.MODELS[v[0]].fitted]
 trained_variants = pytest.mark.parametrize('variant', TRAINED, ids=name_of)
-seeing_variants = pytest.mark.parametrize(
-  'variant',
-  [v for v in VARIANTS if models.MODELS[v[0]].sees_images],
-  ids=name_of,
-)
 
 
 def examples(captions, owner=None, features=None, **more):
@@ -93,10 +86,10 @@ def _fitted(model, rng):
 
 
 # One program instead of one for each operation; other last bits.
-init = functools.partial(quick_jit, static_argnums=0)(models.init_variables)
+init = functools.partial(jax.jit, static_argnums=0)(models.init_variables)
 
 
-@functools.partial(quick_jit, static_argnames=('model', 'method'))
+@functools.partial(jax.jit, static_argnames=('model', 'method'))
 def _apply(model, method, variables, args):
   return model.apply(variables, *args, method=method)
 
@@ -106,10 +99,7 @@ def apply(model, variables, *args, method=None):
   return jax.device_get(_apply(model, method, variables, args))
 
 
-@functools.partial(quick_jit, static_argnums=(0, 2))
-def _initial_carry(model, variables, num_rows):
-  return model.apply(variables, num_rows, method='initial_carry')
-
-
 def initial_carry(model, variables, num_rows):
-  return jax.device_get(_initial_carry(model, variables, num_rows))
+  return jax.device_get(
+    model.apply(variables, num_rows, method='initial_carry')
+  )

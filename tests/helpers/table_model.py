@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from quick import jit as quick_jit
 
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.decoding.batches import decode_in_batches
@@ -46,7 +45,7 @@ def random_images(N, V, seed=0):
   return jnp.asarray(rng.normal(size=(N, V)), jnp.float32)
 
 
-@functools.partial(quick_jit, static_argnames=('options', 'num_slots'))
+@functools.partial(jax.jit, static_argnames=('options', 'num_slots'))
 def table_search(
   table, images, prefix, lengths, max_words, ids, key, options, num_slots
 ):

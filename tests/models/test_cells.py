@@ -6,14 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit as quick_jit
 from small_models import apply, init
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import cells
-
-pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 R = 4
 
@@ -68,8 +65,8 @@ def test_scan_and_steps_are_the_equations(name, truth):
   expected = np.concatenate(
     [truth(inputs[:3], kernel), truth(inputs[3:], kernel)]
   )
-  scan = functools.partial(quick_jit, static_argnums=(0, 1))(cells.scan)
-  step = functools.partial(quick_jit, static_argnums=(0, 1))(cells.step)
+  scan = functools.partial(jax.jit, static_argnums=(0, 1))(cells.scan)
+  step = functools.partial(jax.jit, static_argnums=(0, 1))(cells.step)
   states = scan(cell, jnp.matmul, kernel, inputs[None], tokens[None])
   np.testing.assert_allclose(states[0], expected, rtol=1e-5, atol=1e-6)
   carry = cell.initial_carry(1, R)
@@ -82,7 +79,7 @@ def test_scan_and_steps_are_the_equations(name, truth):
 
 def test_a_cell_with_gates_starts_from_orthogonal_matrices():
   draw = cells.kernel_init(cells.CELLS['lstm'], 0.9)
-  kernel = quick_jit(lambda key: draw(key, (R, 4 * R)))(jax.random.key(0))
+  kernel = jax.jit(lambda key: draw(key, (R, 4 * R)))(jax.random.key(0))
   for gate in np.split(np.asarray(kernel), 4, axis=1):
     np.testing.assert_allclose(gate @ gate.T, np.eye(R), atol=1e-5)
 

@@ -6,108 +6,102 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit as quick_jit
 from small_models import (
   TRAINED,
+  VARIANTS,
   apply,
   initial_carry,
   make,
+  name_of,
   trained_variants,
-  variants,
 )
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import contract
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
-V, D = 11, 7
+V, D, ROWS = 11, 7, 3
 
 
-def teacher_forced(model, variables, caption, feature):
-  """Logits word by word, by the parts alone."""
-  image = apply(model, variables, feature, method='image')
-  carry = initial_carry(model, variables, 1)
-  logits = []
-  for token in caption:
+def language_by_steps(model, variables, captions):
+  """What language gives word by word, [T, ROWS, ...]; shorter ones padded."""
+  tokens = np.zeros((max(map(len, captions)), ROWS), np.int32)
+  for row, caption in enumerate(captions):
+    tokens[: len(caption), row] = caption
+  carry = initial_carry(model, variables, ROWS)
+  found = []
+  for step in tokens:
     carry, language = apply(
-      model, variables, carry, np.asarray([token]), method='language_step'
+      model, variables, carry, step, method='language_step'
     )
-    logit = apply(model, variables, language, image[None], method='readout')
-    logits.append(logit[0])
-  return np.stack(logits)
+    found.append(language)
+  return np.stack(found)
 
 
-@variants
-def test_language_is_a_scan_of_its_step(variant):
-  model, variables = make(variant)
+@pytest.fixture(scope='module', params=VARIANTS, ids=name_of)
+def made(request):
+  """A model, features of four images, and what these give."""
+  model, variables = make(request.param)
+  features = np.random.default_rng(1).normal(size=(4, D)).astype(np.float32)
+  images = apply(model, variables, features, method='image')
+  return model, variables, features, images
+
+
+def test_language_is_a_scan_of_its_step(made):
+  model, variables, *_ = made
   # A second ##START## begins anew, within a row too.
-  tokens = np.asarray([[START, 4, 9, 3, 6], [START, 7, START, 10, 7]])
-  whole = apply(model, variables, tokens, method='language')
-  carry = initial_carry(model, variables, 2)
-  for t in range(tokens.shape[1]):
-    carry, language = model.apply(
-      variables, carry, tokens[:, t], method='language_step'
-    )
-    assert language.ndim == 2
-    np.testing.assert_allclose(language, whole[:, t], rtol=1e-5, atol=1e-5)
+  rows = [[START, 4, 9, 3, 6], [START, 7, START, 10, 7], [START] * 5]
+  whole = apply(model, variables, np.asarray(rows), method='language')
+  steps = language_by_steps(model, variables, rows)
+  assert steps.ndim == 3
+  np.testing.assert_allclose(steps.swapaxes(0, 1), whole, rtol=1e-5, atol=1e-5)
   # It must remember: the same last word after others gives something else.
   assert not np.allclose(whole[1, 1], whole[1, 4], atol=1e-3)
 
 
-@variants
-def test_packed_captions_equal_the_parts_word_by_word(variant):
-  model, variables = make(variant)
-  rng = np.random.default_rng(1)
+def test_packed_captions_equal_the_parts_word_by_word(made):
+  model, variables, features, images = made
   captions = [[START, 4, 9, 3], [START, 5, 5], [START, 8]]
-  features = rng.normal(size=(3, D)).astype(np.float32)
   packed = np.asarray([sum(captions, []) + [0, 0]])
-  logits = apply(model, variables, packed, features[None])[0]
+  logits = apply(model, variables, packed, features[None, :3])[0]
   assert logits.shape == (11, V)
+  steps = language_by_steps(model, variables, captions)
   at = 0
-  for caption, feature in zip(captions, features, strict=True):
-    np.testing.assert_allclose(
-      logits[at : at + len(caption)],
-      teacher_forced(model, variables, caption, feature),
-      rtol=1e-5,
-      atol=1e-5,
-    )
+  for row, caption in enumerate(captions):
+    for t in range(len(caption)):
+      # [ROWS, 4, V]: each row with each image.
+      table = apply(
+        model, variables, steps[t][:, None], images[None], method='readout'
+      )
+      one = np.broadcast_to(table, (ROWS, 4, V))[row, row]
+      np.testing.assert_allclose(logits[at + t], one, rtol=1e-5, atol=1e-5)
     at += len(caption)
 
 
-@variants
-def test_image_matters_where_it_is_seen_and_nowhere_else(variant):
-  model, variables = make(variant)
-  a, b = np.random.default_rng(2).normal(size=(2, D)).astype(np.float32)
-  same = np.allclose(
-    *(teacher_forced(model, variables, [START, 4], x) for x in (a, b)),
-    atol=1e-3,
-  )
-  assert same != model.sees_images
-
-
-@variants
-def test_readout_broadcasts_over_images(variant):
+def test_readout_broadcasts_over_images(made):
   """Ranking gives it one image for many prefixes, decoding the same."""
-  model, variables = make(variant)
-  features = np.random.default_rng(3).normal(size=(4, D)).astype(np.float32)
-  images = apply(model, variables, features, method='image')
-  carry = initial_carry(model, variables, 3)
-  _, language = apply(
-    model, variables, carry, np.asarray([4, 5, 6]), method='language_step'
-  )
+  model, variables, _, images = made
+  language = language_by_steps(model, variables, [[4], [5], [6]])[0]
   table = apply(
     model, variables, language[:, None], images[None], method='readout'
   )
   if model.sees_images:
-    assert table.shape == (3, 4, V)
-  for p in range(3):
-    for n in range(4):
-      one = apply(model, variables, language[p], images[n], method='readout')
-      np.testing.assert_allclose(
-        np.broadcast_to(table, (3, 4, V))[p, n], one, rtol=1e-5, atol=1e-5
-      )
+    assert table.shape == (ROWS, 4, V)
+  # Each pair on its own.
+  one_by_one = apply(
+    model,
+    variables,
+    np.repeat(language, 4, axis=0),
+    np.tile(images, (ROWS, *(1,) * (images.ndim - 1))),
+    method='readout',
+  )
+  table = np.broadcast_to(table, (ROWS, 4, V))
+  np.testing.assert_allclose(
+    table.reshape(-1, V), one_by_one, rtol=1e-5, atol=1e-5
+  )
+  # An image matters where it is seen, and nowhere else.
+  same = np.allclose(table[:, 0], table[:, 1], atol=1e-3)
+  assert same != model.sees_images
 
 
 @trained_variants
@@ -124,7 +118,8 @@ def test_gradient_by_finite_differences(variant):
 
   with jax.enable_x64(True):
     params = jax.tree.map(np.float64, variables['params'])
-    cost, gradient = quick_jit(loss), quick_jit(jax.grad(loss))(params)
+    both = jax.jit(jax.value_and_grad(loss))
+    _, gradient = both(params)
     leaves, tree = jax.tree.flatten(params)
     for i, (path, leaf) in enumerate(
       jax.tree_util.tree_leaves_with_path(gradient)
@@ -136,7 +131,7 @@ def test_gradient_by_finite_differences(variant):
       for shift in (1e-6, -1e-6):
         moved = [*leaves]
         moved[i] = leaves[i] + shift * direction
-        sides.append(float(cost(jax.tree.unflatten(tree, moved))))
+        sides.append(float(both(jax.tree.unflatten(tree, moved))[0]))
       np.testing.assert_allclose(
         (sides[0] - sides[1]) / 2e-6,
         (np.asarray(leaf) * direction).sum(),
@@ -154,18 +149,19 @@ def test_dropout_is_by_the_key_of_a_row(variant):
   model, variables = make(variant, **rates)
   tokens = np.asarray([[START, 4, 9], [START, 4, 9]])
   features = np.ones((2, 1, D), np.float32)
-  keys = jax.random.split(jax.random.key(1), 2)
-  both = apply(model, variables, tokens, features, keys)
+  keys = jax.random.split(jax.random.key(1), 3)
+  both = apply(model, variables, tokens, features, keys[:2])
   assert not np.allclose(both[0], both[1], atol=1e-3)
-  second = apply(model, variables, tokens[1:], features[1:], keys[1:])
-  np.testing.assert_allclose(both[1:], second, rtol=1e-5, atol=1e-5)
+  # Whatever its place, and whatever is beside it.
+  other = apply(model, variables, tokens, features, keys[1:])
+  np.testing.assert_allclose(both[1], other[0], rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_rounds_operands_and_nothing_else():
   for variant in TRAINED:
     model, variables = make(variant)
-    tokens = np.asarray([[START, 4, 9, 3]])
-    features = np.random.default_rng(0).normal(size=(1, 1, D))
+    tokens = np.asarray([[START, 4, 9, 3, START, 5, 5, START, 8, 0, 0]])
+    features = np.random.default_rng(0).normal(size=(1, 3, D))
     exact = apply(model, variables, tokens, np.float32(features))
     rounding = model.clone(dtype='bfloat16')
     rounded = apply(rounding, variables, tokens, np.float32(features))

@@ -13,8 +13,6 @@ from mrnn_jax.models import Ensemble, Member, ensemble
 from mrnn_jax.ranking.ranker import Ranker
 from mrnn_jax.runtime import parallel
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 V = 7
 # Of one kind each: another cell, no image, gating instead of adding.
 KINDS = (

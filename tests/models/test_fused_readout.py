@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from quick import jit
 from small_models import make
 
 from mrnn_jax import models
@@ -78,7 +77,7 @@ both_forms = pytest.mark.parametrize('form', [by_kernels, plainly])
 
 
 def value_and_gradients(drawn, log_probs):
-  @jit
+  @jax.jit
   def both(last, words, weights):
     def cost(last):
       values = log_probs(last, words)
@@ -163,7 +162,7 @@ def test_several_words_of_a_row():
   last = LastLayer(drawn.last.hidden.reshape(1, n, H), drawn.last.kernel, None)
   rows, words = np.array([0, 36, 36, 5]), np.array([169, 3, 4, 0])
 
-  @jit
+  @jax.jit
   def both(last):
     chosen = fused_readout.chosen_logits(last, rows, words, 'float32')
     return chosen - fused_readout.log_normalizer(last, FORM)[:, rows]
@@ -225,7 +224,7 @@ def test_words_of_images_of_each_model(variant):
   vectors = rng.normal(size=(3, images)).astype(np.float32)
   rows, words = np.array([4, 0, 4]), np.array([10, 2, 3])
 
-  @jit
+  @jax.jit
   def both(variables, language, vectors):
     fused = model.apply(
       variables, language, vectors, rows, words, method='fused_word_log_probs'
@@ -273,7 +272,7 @@ def test_the_cost_is_that_of_the_logits(variant, options):
     )
     return -losses.log2_probabilities(logits, targets).sum()
 
-  @jit
+  @jax.jit
   def all_three(params, keys):
     fused, plain = (
       jax.value_and_grad(cost, has_aux=True)(params, keys, fused)

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from small_models import examples
+from small_models import apply, examples
 
 from mrnn_jax import models
-from mrnn_jax.data.vocabulary import END, START
+from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.ranking import embedding_ranker
-
-pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 V, D = 20, 6
 
@@ -38,16 +36,14 @@ def pool():
 
 @pytest.fixture
 def matrix(ranker, pool):
-  """A sentence and an image at a time."""
+  """All sentences and images at once."""
   _, model, variables = ranker
   sentences, features = pool
-  images = model.apply(variables, features, method='image')
-  return np.asarray(
-    [
-      images @ model.apply(variables, np.asarray([s]), method='sentence')[0]
-      for s in sentences
-    ]
-  )
+  rows = np.full((len(sentences), max(map(len, sentences))), PAD)
+  for row, sentence in zip(rows, sentences, strict=True):
+    row[: len(sentence)] = sentence
+  images = apply(model, variables, features, method='image')
+  return apply(model, variables, rows, method='sentence') @ images.T
 
 
 def test_blocks_are_the_cosines(ranker, pool, matrix, monkeypatch):

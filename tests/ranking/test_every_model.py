@@ -3,13 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from small_models import apply, make, seeing_variants
+from small_models import apply, make, name_of
 
 from mrnn_jax.data.vocabulary import END, PAD, START
 from mrnn_jax.ranking import ranker as ranker_lib
 from mrnn_jax.runtime import parallel
-
-pytestmark = pytest.mark.usefixtures('quick_compiler')
 
 
 def teacher_forced(model, variables, sentences, features):
@@ -30,7 +28,12 @@ def teacher_forced(model, variables, sentences, features):
   return np.where(targets[:, None] == PAD, 0, chosen).sum(2)
 
 
-@seeing_variants
+# The simple cell is that of ``test_ranker.py``; a gru's carry is one, too.
+@pytest.mark.parametrize(
+  'variant',
+  [('m-rnn', {'cell': 'lstm'}), ('mlbl-b', {}), ('mlbl-f', {})],
+  ids=name_of,
+)
 def test_factored_is_teacher_forced_whatever_the_carry(variant):
   rng = np.random.default_rng(0)
   sentences = [

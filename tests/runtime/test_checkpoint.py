@@ -105,25 +105,26 @@ def test_none_is_good(workdir):
     checkpoints.latest_step()
 
 
-def test_training_goes_on_from_the_one_before(tiny_data_dir, tmp_path, capsys):
-  config = tiny_run.config(tmp_path, tiny_data_dir, keep_checkpoints=9)
-  tasks.run(tiny_run.given(config))
-  whole = tiny_run.last_state(tmp_path)
+def test_training_goes_on_from_the_one_before(
+  tiny_data_dir, tiny_workdir, tmp_path, capsys
+):
   # Stopped after step 12, and the last checkpoint cut.
-  folder = tmp_path / checkpoint_lib.FOLDER
+  workdir = tmp_path / 'W'
+  shutil.copytree(tiny_workdir, workdir)
+  folder = workdir / checkpoint_lib.FOLDER
   shutil.rmtree(folder / '16')
-  for path in files_of(tmp_path, 12):
+  for path in files_of(workdir, 12):
     path.write_bytes(path.read_bytes()[:20])
   # A save that was killed.
   (folder / '7.orbax-checkpoint-tmp/state').mkdir(parents=True)
-  capsys.readouterr()
+  config = tiny_run.config(workdir, tiny_data_dir, keep_checkpoints=9)
   tasks.run(tiny_run.given(config))
   said = capsys.readouterr()
   assert 'going on from step 8' in said.out
   assert 'step 12' in said.err or '12 is kept' in said.err
   assert (folder / '12.damaged-1').exists()
   assert not list(folder.glob('*tmp*'))
-  assert tiny_run.last_state(tmp_path) == whole
+  assert tiny_run.last_state(workdir) == tiny_run.last_state(tiny_workdir)
 
 
 def test_what_validation_gave_is_covered(workdir):

@@ -32,7 +32,7 @@ plain_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=80)
 @given(plain_values, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(value, protocol):
   # Twice the same objects, so that the memo is used.
@@ -170,7 +170,10 @@ def test_what_people_pickle_is_not_refused_for_its_size():
     assert pickles.read(data, TABLE)[0][0] == value, protocol
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize(
+  'seed',
+  [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3))],
+)
 def test_programs_made_by_chance(seed):
   """Any steps end in a value or a refusal, and take little memory."""
   rng = random.Random(seed)

@@ -112,35 +112,30 @@ def costs(workdir):
 OPTIONS = {'log_every_steps': 1}
 
 
-@pytest.fixture(scope='module')
-def single(tiny_data_dir, tmp_path_factory):
-  """One process with one device."""
-  workdir = tmp_path_factory.mktemp('single')
-  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir, **OPTIONS)))
-  return costs(workdir)
-
-
 @pytest.mark.parametrize(
   ('num_processes', 'num_devices'),
   [
-    (2, 2),
-    pytest.param(1, 4, marks=pytest.mark.slow),
-    pytest.param(4, 1, marks=pytest.mark.slow),
+    (2, 1),
+    *(
+      pytest.param(*x, marks=pytest.mark.slow) for x in ((2, 2), (1, 4), (4, 1))
+    ),
   ],
 )
 def test_any_topology_gives_the_same(
-  request, tiny_data_dir, tmp_path, single, num_processes, num_devices
+  request, tiny_data_dir, tiny_workdir, tmp_path, num_processes, num_devices
 ):
   options = {'task': 'train_and_evaluate', **OPTIONS, **jobs.EVALUATION}
   # The slow ones are compiled as for users, here as there.
-  quickly = not request.node.get_closest_marker('slow')
-  compiler = quick.compiler() if quickly else contextlib.nullcontext()
+  slow = request.node.get_closest_marker('slow')
+  compiler = quick.users_compiler() if slow else contextlib.nullcontext()
+  if not slow:
+    options |= {'beam_size': 2, 'max_words': 8}
   job = Job(
     tmp_path,
     tiny_data_dir,
     num_processes,
     num_devices,
-    xla_flags=quick.FLAGS if quickly else '',
+    xla_flags=quick.users_flags() if slow else None,
     **options,
   )
   codes, out, err = job.wait()
@@ -156,7 +151,8 @@ def test_any_topology_gives_the_same(
       tiny_run.given(tiny_run.config(tmp_path, tiny_data_dir, **options))
     )
   jobs.assert_same_results(shared, jobs.results(tmp_path))
-  found = costs(tmp_path)
+  # Of one process with one device.
+  found, single = costs(tmp_path), costs(tiny_workdir)
   assert len(found[0]) == 16
   np.testing.assert_allclose(found[0], single[0], rtol=1e-5)
   np.testing.assert_allclose(found[1], single[1], rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 from etils import epath
 from etils.epath import backend
@@ -78,11 +79,16 @@ def run(workdir, data_dir, task, **changes):
   tasks.run(tiny_run.given(config.replace(workdir=str(workdir))))
 
 
-def test_the_whole_job(bucket, tiny_data_dir, tmp_path, monkeypatch, capfd):
+def test_the_whole_job(
+  bucket, tiny_data_dir, tiny_workdir, tmp_path, monkeypatch, capfd
+):
   local, remote = tmp_path / 'local', bucket / 'runs/w'
-  run(local, tiny_data_dir, 'train_and_evaluate')
-  run(WORKDIR, tiny_data_dir, 'train', num_epochs=4.0)
-  run(WORKDIR, tiny_data_dir, 'train_and_evaluate')
+  shutil.copytree(tiny_workdir, local)
+  run(local, tiny_data_dir, 'evaluate')
+  # As that one was.
+  how = {'log_every_steps': 1, 'keep_checkpoints': 9}
+  run(WORKDIR, tiny_data_dir, 'train', **how)
+  run(WORKDIR, tiny_data_dir, 'train_and_evaluate', **how)
   assert tiny_run.last_state(remote) == tiny_run.last_state(local)
   for name in (
     'evaluation.json',

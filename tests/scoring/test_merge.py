@@ -10,8 +10,6 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import tasks
 from mrnn_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 def merge(output):
   given = {'task': 'score', 'output': str(output), 'merge': True}

@@ -1,8 +1,8 @@
 import jax
 import numpy as np
 import pytest
-from small_models import make, variants
-from table_model import quick_jit
+import quick
+from small_models import VARIANTS, apply, init, make, name_of
 
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import END, PAD, START
@@ -23,7 +23,7 @@ def model_and_variables():
     recurrent_size=6,
     multimodal_size=8,
   )
-  return model, models.init_variables(model, jax.random.key(0))
+  return model, init(model, jax.random.key(0))
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,24 @@ def scored(model_and_variables, problem):
   return score(model_and_variables, problem)
 
 
-@variants
+# A state, two, words, no image, a table's nodes.
+QUICK = [
+  ('m-rnn', {'cell': 'lstm'}),
+  ('rnn-base', {}),
+  ('mlbl-f', {}),
+  ('ngram', {}),
+]
+
+
+@pytest.mark.parametrize(
+  'variant',
+  [
+    pytest.param(
+      x, id=name_of(x), marks=[] if x in QUICK else [pytest.mark.slow]
+    )
+    for x in VARIANTS
+  ],
+)
 def test_pairs_are_what_the_whole_model_gives(variant, problem):
   """Of every model, also one that does not see the image."""
   model, variables = make(variant, vocab_size=20)
@@ -63,12 +80,11 @@ def test_pairs_are_what_the_whole_model_gives(variant, problem):
   pairs = pairs[::20]
   _, found = score((model, variables), (sentences, features, pairs), 2)
   at = 0
-  apply = quick_jit(model.apply)
   for s, n in pairs:
     # Padded behind: what comes later changes nothing before.
     tokens = np.full((1, 8), PAD)
     tokens[0, : len(sentences[s])] = sentences[s]
-    logits = apply(variables, tokens[:, :-1], features[n][None, None])
+    logits = apply(model, variables, tokens[:, :-1], features[n][None, None])
     length = len(sentences[s]) - 1
     log_probs = np.asarray(jax.nn.log_softmax(logits))[0, :length]
     expected = log_probs[np.arange(length), tokens[0, 1 : length + 1]]
@@ -95,7 +111,7 @@ def test_each_word_is_its_logit(model_and_variables, problem, scored):
   sentences, features, pairs = problem
   sentence, image = pairs[0]
   ids = np.asarray([sentences[sentence]])
-  logits = model.apply(variables, ids[:, :-1], features[None, [image]])
+  logits = apply(model, variables, ids[:, :-1], features[None, [image]])
   expected = jax.nn.log_softmax(logits)[0, np.arange(ids.size - 1), ids[0, 1:]]
   np.testing.assert_allclose(scored[1][: ids.size - 1], expected, atol=1e-5)
 
@@ -116,12 +132,10 @@ def test_nothing_is_computed_twice(problem, scored):
   assert len(plan.tiles.prefixes) == -(-len(readouts) // 32)
 
 
-@pytest.mark.parametrize('num_devices', [2, 4])
-def test_bits_do_not_depend_on_devices(
-  model_and_variables, problem, scored, num_devices
-):
-  _, values = score(model_and_variables, problem, num_devices)
-  np.testing.assert_array_equal(values, scored[1])
+def test_bits_do_not_depend_on_devices(model_and_variables, problem):
+  with quick.users_compiler():
+    one, four = (score(model_and_variables, problem, n)[1] for n in (1, 4))
+  np.testing.assert_array_equal(one, four)
 
 
 def test_many_words_go_in_windows(

@@ -11,8 +11,6 @@ from mrnn_jax.runtime import stopping
 from mrnn_jax.scoring import finished_blocks, pair_scorer, results
 from mrnn_jax.scoring.finished_blocks import Finished, FinishedBlocks
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 NORMALIZED = {'score_normalized': True, 'norm_images': 3}
 SCORES = 'scores-00000-of-00001.jsonl'
 

@@ -13,8 +13,6 @@ from service_client import problem, sent
 from mrnn_jax.serve import app as app_lib
 from mrnn_jax.serve import schemas
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 def test_captions_of_photos_that_are_sent(client, photos, engine):
   files = sent(photos, '0.png', 'sub/1.png', '2.png')

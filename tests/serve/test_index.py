@@ -13,8 +13,6 @@ from mrnn_jax.serve.catalog import Catalog, Known
 from mrnn_jax.serve.folder import PhotoFolder
 from mrnn_jax.serve.pool import Entry, Pool
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 ENCODER = {'name': 'net', 'weights': 'ab'}
 
 

@@ -9,8 +9,6 @@ from service_client import Client, problem, sent
 
 from mrnn_jax.serve import batching
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 @pytest.mark.parametrize(
   ('data', 'status', 'text'),

@@ -17,8 +17,6 @@ from mrnn_jax.tables import make, plan
 from mrnn_jax.tables.runs import Protocol, Run
 from mrnn_jax.tables.systems import SYSTEMS
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 PROTOCOL = Protocol(context_words=2, shortlist=5)
 SYSTEMS_RUN = ['gt2', 'm-rnn', 'cca']
 

@@ -16,8 +16,6 @@ from mrnn_jax.encoders import encode
 from mrnn_jax.runtime import stopping
 from mrnn_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 OPTIONS = {
   'dataset': 'boxes',
   'train_encoder': 'all',

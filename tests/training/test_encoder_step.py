@@ -18,8 +18,6 @@ from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES
 from mrnn_jax.training.step import ENCODER
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 ROWS, G, V = 4, 3, 12
 WORDS, L2 = 20.0, 0.01
 NETWORK = tiny_cnn.create('tiny_cnn', 0)

@@ -66,19 +66,24 @@ def reached(workdir):
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def test_killed_at_three_moments(run, tmp_path):
-  assert run(tmp_path / 'whole')[0] == 0
+@pytest.mark.parametrize(
+  'moments',
+  [
+    ('save',),
+    pytest.param(('compile', 'save', 'validate'), marks=pytest.mark.slow),
+  ],
+  ids=len,
+)
+def test_killed_at_some_moments(run, tiny_workdir, tmp_path, moments):
   steps = [0]
-  for moment in ('compile', 'save', 'validate'):
+  for moment in moments:
     code, _ = run(tmp_path / 'killed', at=moment)
     assert code == -signal.SIGKILL
     steps.append(reached(tmp_path / 'killed'))
   assert steps == sorted(steps) and steps[-1] > 0
   assert run(tmp_path / 'killed')[0] == 0
-  whole, killed = (
-    tiny_run.last_state(tmp_path / name) for name in ('whole', 'killed')
-  )
-  assert whole == killed
+  whole = tiny_run.last_state(tiny_workdir)
+  assert tiny_run.last_state(tmp_path / 'killed') == whole
   lines = (tmp_path / 'killed/log.jsonl').read_text().splitlines()
   logged = [json.loads(line) for line in lines]
   validated = [x['step'] for x in logged if 'validation_perplexity' in x]

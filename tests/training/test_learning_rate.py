@@ -8,8 +8,6 @@ import tiny_run
 from mrnn_jax.runtime import stopping
 from mrnn_jax.training import loop
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 def test_plateau_is_seen_in_the_log(tiny_data_dir, tmp_path, monkeypatch):
   """Half after each 2 validations without a better one, also when resumed."""

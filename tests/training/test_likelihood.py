@@ -15,8 +15,6 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import loop, step, teacher
 from mrnn_jax.training.objectives import Likelihood, drop_tokens
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 V = 9
 TOKENS = np.asarray([[START, 4, 5, START, 8], [START, 6, PAD, PAD, PAD]])
 TARGETS = np.asarray([[4, 5, 2, 8, 2], [6, 2, PAD, PAD, PAD]])
@@ -176,18 +174,11 @@ def test_average_by_hand():
     np.testing.assert_allclose(average['a'], by_hand, rtol=1e-6)
 
 
-@pytest.fixture(scope='module')
-def teacher_workdir(tiny_data_dir, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('teacher')
-  loop.train(tiny_run.config(workdir, tiny_data_dir, num_epochs=2.0))
-  return workdir
-
-
 def test_a_student_that_is_stopped_goes_on_to_the_same(
-  teacher_workdir, tiny_data_dir, tmp_path, monkeypatch
+  tiny_workdir, tiny_data_dir, tmp_path, monkeypatch
 ):
   options = {
-    'teacher': str(teacher_workdir),
+    'teacher': str(tiny_workdir),
     'teacher_words': 3,
     'average_decay': 0.9,
     'token_dropout': 0.1,
@@ -200,7 +191,7 @@ def test_a_student_that_is_stopped_goes_on_to_the_same(
   loop.train(whole)
   # What the teacher says of the first caption, by its own forward pass.
   said = np.load(tmp_path / 'whole' / teacher.FILE)
-  stored = stored_model.read(teacher_workdir)
+  stored = stored_model.read(tiny_workdir)
   dataset = datasets.open_dataset('tiny', str(tiny_data_dir))
   split = datasets.load_split(dataset, 'train', dataset.vocabulary(1))
   network = models.create_model(
@@ -241,10 +232,10 @@ def test_a_student_that_is_stopped_goes_on_to_the_same(
 
 
 def test_a_teacher_of_other_words_is_refused(
-  teacher_workdir, tiny_data_dir, tmp_path
+  tiny_workdir, tiny_data_dir, tmp_path
 ):
   config = tiny_run.config(
-    tmp_path, tiny_data_dir, min_word_count=15, teacher=str(teacher_workdir)
+    tmp_path, tiny_data_dir, min_word_count=15, teacher=str(tiny_workdir)
   )
   with pytest.raises(InputError, match='a teacher has the same words'):
     loop.train(config)

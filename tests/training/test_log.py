@@ -15,8 +15,6 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import log as log_lib
 from mrnn_jax.training import profiling, run_times
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 
 def read_summary(workdir):
   return json.loads((workdir / run_times.SUMMARY_FILE).read_text())

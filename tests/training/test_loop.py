@@ -16,8 +16,6 @@ from mrnn_jax.training import loop, optimizers, run_record
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 SIZES = {
   'embedding_size': 8,
   'recurrent_size': 12,
@@ -76,7 +74,7 @@ LARGE_STEPS = {
   'optimizer': 'sgd',
   'learning_rate': 0.1,
   'warmup_steps': 2,
-  'num_buckets': 2,
+  'num_buckets': 1,
 }
 
 
@@ -88,11 +86,10 @@ def single(split, vocab):
 @pytest.mark.parametrize(
   ('num_devices', 'accumulate_steps'),
   [
-    (2, 1),
-    (4, 1),
     (4, 2),
     *(
-      pytest.param(*x, marks=pytest.mark.slow) for x in ((1, 2), (1, 4), (2, 3))
+      pytest.param(*x, marks=pytest.mark.slow)
+      for x in ((2, 1), (4, 1), (1, 2), (1, 4), (2, 3))
     ),
   ],
 )
@@ -143,6 +140,7 @@ def test_it_learns(split, vocab):
     1,
     150,
     warmup_steps=5,
+    num_buckets=1,
     num_epochs=30,
     learning_rate=0.01,
     word_dropout=0.0,

@@ -18,8 +18,6 @@ from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import log, loop, self_critical
 from mrnn_jax.training.objectives import policy_gradient
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 A, B = len(SPECIAL_WORDS), len(SPECIAL_WORDS) + 1
 V = B + 1
 

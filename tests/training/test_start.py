@@ -17,17 +17,13 @@ from mrnn_jax.config import FIELDS, Config, Given, begin_from, complete
 from mrnn_jax.config.given import FINE_TUNING
 from mrnn_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 FEW = {**tiny_run.OPTIONS, 'num_epochs': 1.0, 'warmup_steps': 0}
 
 
 @pytest.fixture(scope='module')
-def start(tiny_data_dir, tmp_path_factory):
+def start(tiny_workdir):
   """A model of the tiny dataset."""
-  workdir = tmp_path_factory.mktemp('start')
-  tasks.run(tiny_run.given(tiny_run.config(workdir, tiny_data_dir)))
-  return workdir
+  return tiny_workdir
 
 
 @pytest.fixture(scope='module')

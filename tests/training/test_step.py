@@ -10,8 +10,6 @@ from mrnn_jax.runtime import parallel
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import Objective
 
-pytestmark = pytest.mark.usefixtures('quick_compiler')
-
 ROWS = 8
 L2, RATE, MOMENTUM, WORDS, SCALE = 0.5, 0.1, 0.9, 4.0, 0.25
 
@@ -30,7 +28,7 @@ def cost(model, variables, rows, row_keys):
 
 
 @pytest.fixture(scope='module', params=[(1, 1), (2, 2)])
-def two_steps(request, quick_compiler):
+def two_steps(request):
   """States and metrics of two steps, on devices and in parts."""
   num_devices, accumulate_steps = request.param
   devices = parallel.local_devices(num_devices)

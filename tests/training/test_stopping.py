@@ -71,51 +71,48 @@ def test_a_second_signal_exits_at_once():
   assert said == 'stopped at once by a second signal.\n'
 
 
-@pytest.fixture(scope='module')
-def whole(tiny_data_dir, tmp_path_factory):
-  """The workdir of an uninterrupted run."""
-  workdir = tmp_path_factory.mktemp('whole')
-  config = tiny_run.config(workdir, tiny_data_dir, keep_checkpoints=9)
-  tasks.run(tiny_run.given(config))
-  return workdir
+# Where a signal comes, the call that it comes with, and the step that is saved.
+MOMENTS = [
+  ('first_state', loop._Run, 1, None),
+  ('batch', input_pipeline.TrainingBatches, 6, 5),
+  ('validate', loop._Run, 1, 8),
+  ('save', checkpoint.Checkpoints, 1, 8),
+  ('validate', loop._Run, 2, 16),
+]
 
 
-@pytest.mark.parametrize(
-  ('where', 'call', 'saved'),
-  [
-    ((loop._Run, 'first_state'), 1, None),
-    ((input_pipeline.TrainingBatches, 'batch'), 6, None),
-    ((loop._Run, 'validate'), 2, 8),
-    ((loop._Run, 'validate'), 4, 16),
-    ((checkpoint.Checkpoints, 'save'), 1, 4),
-  ],
-  ids=['beginning', 'steps', 'validating', 'validating the last', 'saving'],
-)
 def test_stopped_and_taken_up_is_uninterrupted(
-  tiny_data_dir, tmp_path, whole, monkeypatch, where, call, saved
+  tiny_data_dir, tiny_workdir, tmp_path, monkeypatch
 ):
+  """One run, stopped time and again: at its beginning and at its very end."""
   config = tiny_run.config(tmp_path, tiny_data_dir, keep_checkpoints=9)
-  original, calls = getattr(*where), []
 
-  def with_signal(*args, **options):
-    calls.append(1)
-    if len(calls) == call:
-      os.kill(os.getpid(), signal.SIGTERM)
-    return original(*args, **options)
+  def stop_at(name, owner, call):
+    original, calls = getattr(owner, name), []
 
-  with monkeypatch.context() as patch:
-    patch.setattr(*where, with_signal)
-    with pytest.raises(stopping.Stopped) as stopped, stopping.handled():
-      tasks.run(tiny_run.given(config))
-  step = checkpoint.Checkpoints(tmp_path).latest_step()
-  if step is None:
-    assert str(stopped.value) == 'no step was taken; begin again.'
-  else:
-    assert f'step {step} of 16 is saved' in str(stopped.value)
-  assert saved is None or step == saved
+    def with_signal(*args, **options):
+      calls.append(1)
+      if len(calls) == call:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return original(*args, **options)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(owner, name, with_signal)
+      with pytest.raises(stopping.Stopped) as stopped, stopping.handled():
+        tasks.run(tiny_run.given(config))
+    return str(stopped.value)
+
+  for name, owner, call, saved in MOMENTS:
+    said = stop_at(name, owner, call)
+    step = checkpoint.Checkpoints(tmp_path).latest_step()
+    assert step == saved, (name, said)
+    if step is None:
+      assert said == 'no step was taken; begin again.'
+    else:
+      assert f'step {step} of 16 is saved' in said
   tasks.run(tiny_run.given(config))
-  assert tiny_run.last_state(tmp_path) == tiny_run.last_state(whole)
-  assert outcome(tmp_path) == outcome(whole)
+  assert tiny_run.last_state(tmp_path) == tiny_run.last_state(tiny_workdir)
+  assert outcome(tmp_path) == outcome(tiny_workdir)
 
 
 def outcome(workdir):
@@ -178,14 +175,16 @@ def test_a_stopped_run_without_validation_is_no_model(tiny_data_dir, tmp_path):
     assert checkpoints.best_step() == 4
 
 
-def test_a_broken_ranking_goes_on(tiny_data_dir, tmp_path, whole, monkeypatch):
+def test_a_broken_ranking_goes_on(
+  tiny_data_dir, tmp_path, tiny_workdir, monkeypatch
+):
   """Broken between a block and the word that it is there, and in a block."""
   config = tiny_run.config(
     tmp_path / 'broken', tiny_data_dir, task='retrieve', rank_image_block=5
   )
   left_alone = config.replace(workdir=str(tmp_path / 'whole'))
   for workdir in (config.workdir, left_alone.workdir):
-    shutil.copytree(whole, workdir)
+    shutil.copytree(tiny_workdir, workdir)
   tasks.run(tiny_run.given(left_alone))
 
   class Broken(BaseException):

@@ -150,7 +150,8 @@ def _log_probs_and_kept(hidden, kernel, bias, words, form):
 def _gradient(form: Form, kept: Any, weights: Array):
   from mrnn_jax.models.fused_readout import kernels
 
-  return *kernels.gradients(*kept, weights, form), None
+  found = kernels.gradients(*kept, weights=weights, form=form)
+  return *found, None
 
 
 _log_probs.defvjp(_log_probs_and_kept, _gradient)

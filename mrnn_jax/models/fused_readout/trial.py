@@ -45,13 +45,13 @@ def misfit(device: jax.Device, form: Form | None = None) -> str:
 
   form = form or Form()
   rng = np.random.default_rng(0)
-  last = LastLayer(
-    rng.normal(size=(_ROWS, _HIDDEN)).astype(np.float32),
-    rng.normal(size=(_HIDDEN, _WORDS)).astype(np.float32) / 8,
-    rng.normal(size=_WORDS).astype(np.float32),
+  arrays = (
+    rng.normal(size=(_ROWS, _HIDDEN)),
+    rng.normal(size=(_HIDDEN, _WORDS)) / 8,
+    rng.normal(size=_WORDS),
   )
-  words = rng.integers(0, _WORDS, _ROWS).astype(np.int32)
-  last, words = jax.device_put((last, words), device)
+  last = LastLayer(*jax.device_put([np.float32(x) for x in arrays], device))
+  words = jax.device_put(rng.integers(0, _WORDS, _ROWS, np.int32), device)
 
   def by_kernels(last: LastLayer):
     return fused_readout.log_probs(last, words, form)
