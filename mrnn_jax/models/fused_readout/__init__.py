@@ -150,8 +150,11 @@ def _log_probs_and_kept(hidden, kernel, bias, words, form):
 def _gradient(form: Form, kept: Any, weights: Array):
   from mrnn_jax.models.fused_readout import kernels
 
-  found = kernels.gradients(*kept, weights=weights, form=form)
-  return *found, None
+  hidden, kernel, bias, words, normalizer = kept
+  by_operands = kernels.gradients(
+    hidden, kernel, bias, words, normalizer, weights, form
+  )
+  return *by_operands, None
 
 
 _log_probs.defvjp(_log_probs_and_kept, _gradient)
