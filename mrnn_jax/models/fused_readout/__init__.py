@@ -144,7 +144,11 @@ def _log_probs_and_kept(hidden, kernel, bias, words, form):
 def _gradient(form: Form, kept: Any, weights: Array):
   from mrnn_jax.models.fused_readout import kernels
 
-  return *kernels.gradients(*kept, weights, form), None
+  hidden, kernel, bias, words, normalizer = kept
+  found = kernels.gradients(
+    hidden, kernel, bias, words, normalizer, weights, form
+  )
+  return *found, None
 
 
 _log_probs.defvjp(_log_probs_and_kept, _gradient)
