@@ -197,6 +197,14 @@ def test_gpus_get_kernels_and_no_matrix_of_logits():
   assert '512x10007xbf16' in text  # Rounded on the way.
 
 
+def test_wide_layers_have_small_blocks():
+  blocks = Blocks(64, 128)
+  assert blocks.fitting('rows', 512) == blocks
+  assert blocks.fitting('rows', 1024) == Blocks(32, 128)
+  assert blocks.fitting('words', 1024) == Blocks(64, 32)
+  assert blocks.fitting('rows', 10_000) == Blocks(16, 128)
+
+
 SEEING = [
   ('m-rnn', {}),
   ('m-rnn', {'tie_softmax': True}),

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from mrnn_jax.runtime import parallel
+from mrnn_jax.training import optimizers
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import Objective
 
@@ -131,3 +132,15 @@ def test_a_step_is_mapped_over_all_processes_and_writes_over_its_state(
   [((_, devices), how)] = seen
   assert devices == ['a device']
   assert how == {'donate_argnums': (0,), 'everywhere': True}
+
+
+@pytest.mark.parametrize(('most', 'left'), [(6.5, 0.5), (13.0, 1.0), (20, 1)])
+def test_clipping_by_hand(most, left):
+  """A gradient of norm 13 is made shorter, and no shorter one longer."""
+  gradient = {'a': np.float32([3, 4]), 'b': np.float32([[12]])}
+  clip = optimizers.clip_by_global_norm(most)
+  clipped, state = clip.update(gradient, clip.init(gradient))
+  np.testing.assert_allclose(clipped['a'], [3 * left, 4 * left], rtol=1e-6)
+  np.testing.assert_allclose(clipped['b'], [[12 * left]], rtol=1e-6)
+  # That of checkpoints.
+  assert state == optax.clip_by_global_norm(1).init(gradient)

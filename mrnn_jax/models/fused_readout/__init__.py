@@ -151,10 +151,10 @@ def _gradient(form: Form, kept: Any, weights: Array):
   from mrnn_jax.models.fused_readout import kernels
 
   hidden, kernel, bias, words, normalizer = kept
-  by_operands = kernels.gradients(
+  found = kernels.gradients(
     hidden, kernel, bias, words, normalizer, weights, form
   )
-  return *by_operands, None
+  return *found, None
 
 
 _log_probs.defvjp(_log_probs_and_kept, _gradient)

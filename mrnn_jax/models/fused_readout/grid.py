@@ -7,6 +7,8 @@ from jax import lax
 
 # As many programs as a large GPU has room for at a time, or some more.
 _PROGRAMS = 256
+# Sums that a program of 8 warps keeps in registers, half of those there are.
+_SUMS = 64 * 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,21 @@ class Blocks:
 
   rows: int
   words: int
-  inner: int = 64
+  inner: int = 32
   outer: int = 128
   warps: int = 8
+
+  def fitting(self, axis: str, H: int) -> 'Blocks':
+    """Return blocks whose sums [block, H] stay in registers.
+
+    Args:
+      axis: 'rows' or 'words', of the block that is made smaller.
+      H: hidden.
+    """
+    block = getattr(self, axis)
+    while block > 16 and block * H > _SUMS:
+      block //= 2
+    return dataclasses.replace(self, **{axis: block})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +67,11 @@ class Form:
     if self.dtype != 'float32':
       return None
     return lax.Precision(self.precision)
+
+  @property
+  def stages(self) -> int:
+    """Loads that are under way at a time: what shared memory has room for."""
+    return 2 if self.dtype == 'float32' else 3
 
   @property
   def multiple(self) -> int:

@@ -42,7 +42,7 @@ def normalize(
   n, V, blocks = len(hidden), kernel.shape[1], form.forward
   largest, total, logit = _call(
     functools.partial(_normalizer, blocks, form.product_precision),
-    blocks.warps,
+    triton.CompilerParams(blocks.warps, form.stages),
     Grid.cut(n, blocks.rows, V, blocks.words),
     (hidden, kernel, bias, words),
     [(n,)] * 3,
@@ -74,19 +74,19 @@ def gradients(
   """
   (n, H), V = hidden.shape, kernel.shape[1]
   operands = hidden, kernel, bias, words, normalizer, weights
-  blocks = form.of_hidden
+  blocks = form.of_hidden.fitting('rows', H)
   (by_hidden,) = _call(
     functools.partial(_hidden_gradient, blocks, form.product_precision),
-    blocks.warps,
+    triton.CompilerParams(blocks.warps, form.stages),
     # Sums of a part of the vocabulary are in memory, so not too many.
     Grid.cut(n, blocks.rows, V, blocks.words, most=V // (4 * H)),
     operands,
     [(n, H)],
   )
-  blocks = form.of_kernel
+  blocks = form.of_kernel.fitting('words', H)
   by_kernel, by_bias = _call(
     functools.partial(_kernel_gradient, blocks, form.product_precision),
-    blocks.warps,
+    triton.CompilerParams(blocks.warps, form.stages),
     Grid.cut(V, blocks.words, n, blocks.rows, most=n // (4 * H)),
     operands,
     [(H, V), (V,)],
@@ -96,7 +96,7 @@ def gradients(
 
 def _call(
   body: functools.partial,
-  warps: int,
+  how: triton.CompilerParams,
   grid: Grid,
   operands: Sequence[Array],
   shapes: Sequence[tuple[int, ...]],
@@ -105,7 +105,7 @@ def _call(
 
   Args:
     body: called with the grid, and references to all arrays.
-    warps: of 32 threads, a program.
+    how: it is compiled.
     grid: the programs.
     operands: arrays.
     shapes: of what a part of the grid gives, float32.
@@ -122,7 +122,7 @@ def _call(
         jax.ShapeDtypeStruct((grid.parts, *shape), jnp.float32)
         for shape in shapes
       ],
-      compiler_params=triton.CompilerParams(num_warps=warps, num_stages=3),
+      compiler_params=how,
       interpret=interpret,
       name=body.func.__name__.strip('_'),
     )(*operands)
