@@ -20,7 +20,7 @@ if TYPE_CHECKING:
   from mrnn_jax.ranking.ranker import Ranker
 
 # Prefixes whose language path is run at a time, and those whose tiles a device
-# takes in one call: both bound memory, neither changes a result but for
+# takes in one call at most: both bound memory, neither changes a result but for
 # rounding.
 _PREFIX_BLOCK = 1024
 _PREFIXES_PER_CALL = 320
@@ -70,8 +70,6 @@ class EdgeScores:
     """
     self._ranker = ranker
     self._num_devices = len(ranker.devices)
-    tiles = max(1, _PREFIXES_PER_CALL // ranker.tile_prefixes)
-    self._tiles_per_call = self._num_devices * tiles
     self._tree, contexts = tree.joined(
       prefix_scores.prefix_contexts(
         tree, ranker.language_step, ranker.initial_carry, _PREFIX_BLOCK
@@ -79,9 +77,16 @@ class EdgeScores:
     )
     self._num_edges = len(self._tree.edge_word)
     prefixes = ranker.tile_prefixes
-    self._tiles = Tiles.cut(
-      self._tree, prefixes, _EDGES_PER_PREFIX * prefixes, self._tiles_per_call
+    cut = functools.partial(
+      Tiles.cut, self._tree, prefixes, _EDGES_PER_PREFIX * prefixes
     )
+    # Few tiles go in a small call, of 1, 2, 4, ... for each device, so that
+    # trees of about one size share a compiled program.
+    share = -(-len(cut(1).prefixes) // self._num_devices)
+    most = max(1, _PREFIXES_PER_CALL // prefixes)
+    size = min(most, 1 << (share - 1).bit_length())
+    self._tiles_per_call = self._num_devices * size
+    self._tiles = cut(self._tiles_per_call)
     # Padded, so that trees of about one size share a compiled program.
     contexts = parallel.pad_rows(contexts, -(-len(contexts) // 4096) * 4096)
     self._contexts = parallel.replicate(contexts, ranker.devices)
