@@ -16,6 +16,7 @@ from mrnn_jax.data import feature_files, image_names
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.encoders import encode, photos, views
 from mrnn_jax.runtime import beam_engine, cli, messages
+from mrnn_jax.runtime.along import model_path
 from mrnn_jax.runtime.errors import InputError, printable
 
 USAGE = """
@@ -126,8 +127,8 @@ def define_flags(values: flags.FlagValues) -> dict[str, list[str]]:
   text(
     'model',
     None,
-    'Workdir or file of a trained model, whose encoder is taken: --encoder and'
-    ' --resize are as it was trained.',
+    'Workdir or file of a trained model, or "pretrained", whose encoder is'
+    ' taken: --encoder and --resize are as it was trained.',
   )
   text(
     'resize',
@@ -252,7 +253,8 @@ def _open_encoder(config: ExtractConfig) -> tuple[encoders.Network, str]:
     return encoders.load(config.encoder, config.weights), config.resize
   from mrnn_jax.trained import TrainedModel  # Here, as most do without.
 
-  return TrainedModel.load(config.model).network(config.weights or '')
+  path = model_path(config.model)
+  return TrainedModel.load(path).network(config.weights or '')
 
 
 def _check_names(found: Sequence[photos.Photo]):

@@ -1,6 +1,7 @@
 """Shared setup: four CPU devices, parsed flags, and tiny data."""
 
 import atexit
+import contextlib
 import csv
 import gc
 import os
@@ -152,11 +153,18 @@ def tiny_workdir(tmp_path_factory, tiny_data_dir):
   return shared.made_once(tmp_path_factory, 'tiny_workdir', make)
 
 
-@pytest.fixture(scope='module')
-def users_compiler():
-  """For tests of what must be equal to the bit, as users have it."""
-  with quick.users_compiler():
-    yield
+@pytest.fixture(scope='session')
+def scenes_data_dir(tmp_path_factory):
+  """Forty drawn scenes and their features; what building said in said.txt."""
+  from data_prep import build
+
+  def make(folder):
+    with (folder / 'said.txt').open('w') as f, contextlib.redirect_stdout(f):
+      build.build(
+        build.BuildConfig('scenes', num_scenes=40, data_dir=str(folder))
+      )
+
+  return shared.made_once(tmp_path_factory, 'scenes', make)
 
 
 @pytest.fixture(scope='session')

@@ -87,6 +87,7 @@ def test_a_notebook_runs_and_shows_what_is_stored(path, tmp_path):
   assert kinds[0] == kinds[1]
 
 
+@pytest.mark.slow
 def test_the_site_is_built_and_its_links_lead_on(tmp_path):
   """By mkdocs, for which a link that leads nowhere is an error."""
   pytest.importorskip('mkdocs')

@@ -263,6 +263,7 @@ def test_reference_protocol(workdir, data_dir):
   assert lengths == {1, 4, 6}
 
 
+@pytest.mark.slow
 def test_rnn_base_cannot_rank(data_dir, tmp_path):
   run(
     tmp_path,
@@ -277,10 +278,8 @@ def test_rnn_base_cannot_rank(data_dir, tmp_path):
     run(tmp_path, data_dir, task='retrieve', model='rnn-base', num_epochs=1.0)
 
 
-def test_scenes_from_pixels_to_captions(tmp_path):
-  build.build(
-    build.BuildConfig('scenes', num_scenes=40, data_dir=str(tmp_path))
-  )
+@pytest.mark.slow
+def test_scenes_from_pixels_to_captions(scenes_data_dir, tmp_path):
   workdir = tmp_path / 'work'
   options = {
     'dataset': 'scenes',
@@ -292,7 +291,7 @@ def test_scenes_from_pixels_to_captions(tmp_path):
     'recurrent_dropout': 0.0,
     'norm_images': 4,
   }
-  run(workdir, tmp_path, **options)
+  run(workdir, scenes_data_dir, **options)
   result = read_evaluation(workdir)
   assert result['convention']['images'] == 5
   assert result['convention']['sentences'] == 25
@@ -300,10 +299,10 @@ def test_scenes_from_pixels_to_captions(tmp_path):
   assert len(read_lines(workdir / 'retrieval.jsonl')) == 5 + 25
   # Pictures taken for photos of one's own get the captions that they have.
   captions = read_lines(workdir / 'captions.jsonl')
-  (folder,) = tmp_path.glob('scenes_images/*')
+  (folder,) = scenes_data_dir.glob('scenes_images/*')
   run(
     workdir,
-    tmp_path,
+    scenes_data_dir,
     task='caption',
     photos=','.join(str(folder / f'{x["image_id"]}.jpg') for x in captions),
     output=str(tmp_path / 'own.jsonl'),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrnn_jax import encoders
-from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.data.feature_files.table import TUNED, Encoder
 from mrnn_jax.encoders import photos
 from mrnn_jax.encoders import views as views_lib
 from mrnn_jax.runtime import progress
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # How the default encoder is called where features tell what made them.
 DEFAULT = 'efficientnet_lite0, squash to 224 x 224'
-# Behind that of an encoder whose weights were trained further.
-TUNED = ', fine-tuned'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from mrnn_jax import encoders
-from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.data.feature_files.table import TUNED, Encoder
 from mrnn_jax.encoders import encode
 from mrnn_jax.encoders.network import Network, nested
 from mrnn_jax.runtime.errors import InputError, printable
@@ -122,9 +122,9 @@ def load(
 
 def base_of(encoder: Encoder) -> Encoder:
   """Return what an encoder was before it was trained further."""
-  if not encoder.name.endswith(encode.TUNED):
+  if not encoder.name.endswith(TUNED):
     return encoder
-  return Encoder(encoder.name.removesuffix(encode.TUNED))
+  return Encoder(encoder.name.removesuffix(TUNED))
 
 
 def by_encoder(
@@ -156,9 +156,7 @@ def changed(encoder: Encoder, carried: Mapping[str, Any]) -> Encoder:
     carried: see ``by_encoder``.
   """
   found = [
-    Encoder(base_of(part).name + encode.TUNED, checksum(blocks))
-    if blocks
-    else part
+    Encoder(base_of(part).name + TUNED, checksum(blocks)) if blocks else part
     for part, blocks in zip(
       encoder.parts, by_encoder(encoder, carried), strict=True
     )

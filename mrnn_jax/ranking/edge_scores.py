@@ -20,7 +20,7 @@ if TYPE_CHECKING:
   from mrnn_jax.ranking.ranker import Ranker
 
 # Prefixes whose language path is run at a time, and those whose tiles a device
-# takes in one call: both bound memory, neither changes a result but for
+# takes in one call at most: both bound memory, neither changes a result but for
 # rounding.
 _PREFIX_BLOCK = 1024
 _PREFIXES_PER_CALL = 320

@@ -11,6 +11,13 @@ _PACKAGE = pathlib.Path(__file__).parents[1]
 _SHARED = 'share/mrnn_jax'
 
 PRETRAINED = str(_PACKAGE / 'pretrained' / 'model.npz')
+# What flags call it.
+PRETRAINED_NAME = 'pretrained'
+
+
+def model_path(name: str) -> str:
+  """Return the workdir or file that a flag names, or the pretrained model's."""
+  return PRETRAINED if name == PRETRAINED_NAME else name
 
 
 def flag_files() -> dict[str, str]:

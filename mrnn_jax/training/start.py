@@ -11,12 +11,9 @@ from mrnn_jax.config import Config
 from mrnn_jax.data import datasets
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.models import words
-from mrnn_jax.runtime.along import PRETRAINED
+from mrnn_jax.runtime.along import model_path
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.trained import TrainedModel
-
-# What --init_from calls the model that comes along.
-PRETRAINED_NAME = 'pretrained'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +37,13 @@ class Start:
   base_encoder: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def path_of(init_from: str) -> str:
-  """Return the workdir or file that ``--init_from`` names."""
-  return PRETRAINED if init_from == PRETRAINED_NAME else init_from
-
-
 def description(init_from: str) -> Mapping[str, Any]:
   """Return how the model is described that ``--init_from`` names.
 
   Raises:
     InputError: there is none, or it cannot be read.
   """
-  return stored_model.read(path_of(init_from)).description
+  return stored_model.read(model_path(init_from)).description
 
 
 def load(
@@ -68,7 +60,7 @@ def load(
     InputError: there is no such model, all processes do not find the same one,
       its features are of another kind, or its options are others.
   """
-  path = path_of(config.init_from)
+  path = model_path(config.init_from)
   model = TrainedModel.load(path, devices)
   if model.ensemble:
     raise InputError(

@@ -110,7 +110,9 @@ def test_captions_have_the_statistics_of_flickr8k(monkeypatch):
   assert share == pytest.approx(40169 / 59333, rel=0.05)
 
 
-@pytest.mark.parametrize('suite', ['rank', 'decode', 'input'])
+@pytest.mark.parametrize(
+  'suite', [pytest.param('rank', marks=pytest.mark.slow), 'decode', 'input']
+)
 def test_suites_run(suite, capsys, monkeypatch):
   monkeypatch.delenv('MRNN_DATA', raising=False)
   module = run.importlib.import_module(f'tests.benchmarks.{suite}')
@@ -126,6 +128,7 @@ def test_suites_run(suite, capsys, monkeypatch):
   assert comparisons[0].name in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_training_runs_and_grows():
   from tests.benchmarks import train
 

@@ -204,11 +204,8 @@ def test_command_line(tmp_path):
   assert result.stdout == ''
 
 
-def test_scenes_from_pixels_to_dataset(capsys, tmp_path):
-  args = ('--dataset=scenes', '--num_scenes=40', f'--data_dir={tmp_path}')
-  code, out, err = run(capsys, *args)
-  assert code == 0, err
-  path = tmp_path / 'caption_features' / 'scenes' / '1.0.0'
+def test_scenes_from_pixels_to_dataset(capsys, scenes_data_dir):
+  path = scenes_data_dir / 'caption_features' / 'scenes' / '1.0.0'
   builder = tfds.builder_from_directory(path)
   record = builder.as_data_source(split='train')[0]
   assert record['feature'].shape == (1280,)
@@ -216,8 +213,14 @@ def test_scenes_from_pixels_to_dataset(capsys, tmp_path):
   assert builder.info.splits['test'].num_examples == 5
   encoder = builder.info.metadata['encoder']['name']
   assert encoder == 'efficientnet_lite0, squash to 224 x 224'
-  assert '--flagfile=demo.flags' in out
-  code, out, err = run(capsys, *args)
+  assert '--flagfile=demo.flags' in (scenes_data_dir / 'said.txt').read_text()
+  code, out, err = run(
+    capsys,
+    '--dataset=scenes',
+    '--num_scenes=40',
+    f'--data_dir={scenes_data_dir}',
+  )
+  assert code == 0, err
   assert 'is there already' in out
   assert 'encode' not in err
 

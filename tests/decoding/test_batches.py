@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import VARIANTS, make
+from small_models import VARIANTS, apply, make
 from table_model import (
   A,
   B,
@@ -60,7 +60,7 @@ def small_model(number):
     if name in there:
       there[name] = jnp.zeros(23).at[END].set(1.0)
   features = jax.random.normal(jax.random.key(4), (7, 6))
-  images = model.apply(variables, features, method='image')
+  images = apply(model, variables, features, method='image')
   return model, variables, features, np.asarray(images)
 
 
@@ -114,7 +114,7 @@ def test_log_prob_is_that_of_the_teacher_forced_model(number, method):
   rows = np.zeros(len(tokens), np.int32)
   rows[: len(found)] = [row for row, *_ in found]
   log_probs = jax.nn.log_softmax(
-    jax.jit(model.apply)(variables, tokens, features[rows, None])
+    apply(model, variables, tokens, features[rows, None])
   )
   log_probs = np.asarray(log_probs, np.float64)
   for i, (row, words, log_prob, _, cut) in enumerate(found):

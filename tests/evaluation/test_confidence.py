@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import small_models
 import tiny_run
 
 import mrnn_jax
@@ -84,7 +85,8 @@ def test_a_cut_caption_is_compared_without_its_end(model):
     for cut in (False, True)
   )
   ((with_end, without),) = reranking.log_means(model, [[whole, cut]])
-  logits = model.model.apply(
+  logits = small_models.apply(
+    model.model,
     model.variables,
     np.asarray([model.encode('a dog runs')[:-1]] * 30),
     model.norm_features[:30, None],

@@ -145,6 +145,7 @@ def test_counting_goes_on_where_it_stopped(
   vocab, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(tally_store, '_SECONDS', 0)
+  monkeypatch.setattr(tally_store, '_SHARE', 0)
   model, split, _ = drawn_pool(vocab, 0)
   config = config_lib.Config(
     workdir=str(tmp_path / 'w'), norm_images=31, keep_matrix='no'

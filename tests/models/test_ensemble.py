@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from small_models import apply, initial_carry, make, name_of
+from small_models import apply, initial_carry, make
 
 from mrnn_jax.data.vocabulary import END, PAD, START, UNK
 from mrnn_jax.decoding.generate import generate
@@ -94,8 +94,14 @@ def test_probabilities_are_the_mean_of_the_members(members, mean):
     )
 
 
-@pytest.mark.parametrize('mean', ensemble.MEANS)
-@pytest.mark.parametrize('kind', KINDS, ids=name_of)
+@pytest.mark.parametrize(
+  ('kind', 'mean'),
+  [
+    *((kind, ensemble.MEANS[0]) for kind in KINDS),
+    (KINDS[0], ensemble.MEANS[1]),
+  ],
+  ids=str,
+)
 def test_a_model_and_itself_are_that_model(kind, mean):
   single, own = make(kind, V, 5)
   model = Ensemble.make([Member(single, 0.3), Member(single, 2.0)], mean)

@@ -114,11 +114,27 @@ def browse(path, address, tmp_path, *options):
   ('address', 'status', 'first', 'number'),
   [
     # The median comes first; cards are made as they come into view.
-    ('#sort=rank', '30 images', '015.jpg', 20),
-    ('#sort=rank&order=worst', '30 images', '029.jpg', 20),
+    pytest.param(
+      '#sort=rank', '30 images', '015.jpg', 20, marks=pytest.mark.slow
+    ),
+    pytest.param(
+      '#sort=rank&order=worst',
+      '30 images',
+      '029.jpg',
+      20,
+      marks=pytest.mark.slow,
+    ),
     ('#q=DOG+run&order=best&sort=rank', '10 of 30 images', '000.jpg', 10),
-    ('#sort=data&order=worst', '30 images', '000.jpg', 20),
-    ('#q=cafe+12', '1 of 30 images', '012.jpg', 1),
+    pytest.param(
+      '#sort=data&order=worst',
+      '30 images',
+      '000.jpg',
+      20,
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      '#q=cafe+12', '1 of 30 images', '012.jpg', 1, marks=pytest.mark.slow
+    ),
     ('#q=007.jpg', '1 of 30 images', '007.jpg', 1),
     (
       '#show=rank&sort=perplexity&order=worst',

@@ -13,12 +13,20 @@ from mrnn_jax.runtime.checkpoint import Checkpoints
 from mrnn_jax.runtime.errors import InputError
 
 
-@pytest.fixture
-def workdir(tmp_path):
+@pytest.fixture(scope='module')
+def sound(tmp_path_factory):
   """Three checkpoints; the one of step 2 is the best."""
-  with Checkpoints(tmp_path, keep=3) as checkpoints:
+  folder = tmp_path_factory.mktemp('sound')
+  with Checkpoints(folder, keep=3) as checkpoints:
     for step, perplexity in ((1, 30.0), (2, 10.0), (3, 20.0)):
       checkpoints.save(tiny_run.checkpoint(step), perplexity)
+  return folder
+
+
+@pytest.fixture
+def workdir(sound, tmp_path):
+  """A copy of them, to be damaged."""
+  shutil.copytree(sound, tmp_path, dirs_exist_ok=True)
   return tmp_path
 
 

@@ -81,7 +81,11 @@ def test_mistakes_get_one_sentence(
   ('args', 'message'),
   [
     # JAX's flags are defined beside ours only there.
-    (['--learning_rat=1'], 'did you mean --learning_rate?'),
+    pytest.param(
+      ['--learning_rat=1'],
+      'did you mean --learning_rate?',
+      marks=pytest.mark.slow,
+    ),
     # XLA ends the process where it does not know a flag of --deterministic.
     (
       ['--dataset=flickr8k', '--data_dir=/nowhere', '--deterministic'],

@@ -1,3 +1,5 @@
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -132,8 +134,15 @@ def test_nothing_is_computed_twice(problem, scored):
   assert len(plan.tiles.prefixes) == -(-len(readouts) // 32)
 
 
-def test_bits_do_not_depend_on_devices(model_and_variables, problem):
-  with quick.users_compiler():
+@pytest.mark.parametrize(
+  'compiler',
+  [
+    contextlib.nullcontext,
+    pytest.param(quick.users_compiler, marks=pytest.mark.slow),
+  ],
+)
+def test_bits_do_not_depend_on_devices(model_and_variables, problem, compiler):
+  with compiler():
     one, four = (score(model_and_variables, problem, n)[1] for n in (1, 4))
   np.testing.assert_array_equal(one, four)
 

@@ -74,7 +74,7 @@ def test_the_model_that_is_stored_has_learned_and_has_its_encoder(
   pixels = augmentation.decode(
     (boxes / 'photos' / names[3]).read_bytes(), tiny_cnn.SIDE
   )
-  want = tiny_cnn.MODULE.apply({'params': model.encoder}, pixels[None])
+  want = jax.jit(tiny_cnn.MODULE.apply)({'params': model.encoder}, pixels[None])
   np.testing.assert_allclose(features[3], want[0], rtol=1e-5)
   # P(w) is of training images by the trained encoder.
   by_name = dict(zip(names, features, strict=True))
@@ -147,9 +147,21 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
   assert tiny_run.last_state(tmp_path / 'w') == tiny_run.last_state(trained)
 
 
-def test_a_run_begins_from_features_and_one_from_that(
-  trained, boxes, network, tmp_path, monkeypatch
-):
+def begin(start, workdir, boxes, **changes):
+  """Train a block of the encoder for an epoch, from another model on."""
+  sizes = ('embedding_size', 'recurrent_size', 'multimodal_size')
+  values = {n: x for n, x in tiny_run.OPTIONS.items() if n not in sizes}
+  values |= {**OPTIONS, 'task': 'train', 'data_dir': str(boxes)}
+  values |= {'train_encoder': 'last', 'train_encoder_blocks': 1}
+  values |= {'num_epochs': 1.0, 'augment_area': 1.0, 'warmup_steps': 0}
+  del values['multimodal_dropout'], values['learning_rate']
+  given = {'init_from': str(start), 'workdir': str(workdir), **changes}
+  tasks.run(config_lib.Given({**values, **given}))
+  return mrnn_jax.load(workdir)
+
+
+@pytest.mark.slow
+def test_a_run_begins_from_features(boxes, network, tmp_path):
   # Frozen features first, by the public weights.
   found = encode.encode_given(boxes / 'photos', [(network, 'squash')])
   np.savez(
@@ -163,20 +175,7 @@ def test_a_run_begins_from_features_and_one_from_that(
   frozen = {'dataset': 'both', 'train_encoder': 'none', 'num_epochs': 1.0}
   train(tmp_path / 'frozen', boxes, **frozen)
   assert mrnn_jax.load(tmp_path / 'frozen').encoder is None
-  tuned = {'train_encoder': 'last', 'train_encoder_blocks': 1}
-  tuned |= {'dataset': 'both', 'num_epochs': 1.0, 'augment_area': 1.0}
-  sizes = ('embedding_size', 'recurrent_size', 'multimodal_size')
-  values = {n: x for n, x in tiny_run.OPTIONS.items() if n not in sizes}
-  values |= {**OPTIONS, **tuned, 'task': 'train', 'data_dir': str(boxes)}
-  del values['multimodal_dropout'], values['learning_rate']
-  values['warmup_steps'] = 0
-
-  def begin(start, workdir, **changes):
-    given = {'init_from': str(start), 'workdir': str(workdir), **changes}
-    tasks.run(config_lib.Given({**values, **given}))
-    return mrnn_jax.load(workdir)
-
-  first = begin(tmp_path / 'frozen', tmp_path / 'tuned')
+  first = begin(tmp_path / 'frozen', tmp_path / 'tuned', boxes, dataset='both')
   assert set(first.encoder) == {'head'}
   assert first.base_encoder['weights'] == tiny_cnn.CHECKSUM
   # Its statistics stay those of the start.
@@ -194,8 +193,14 @@ def test_a_run_begins_from_features_and_one_from_that(
   begun = next(x for x in lines[1] if 'validation_perplexity' in x)
   assert begun['step'] == 0
   np.testing.assert_allclose(begun['validation_perplexity'], best, rtol=1e-4)
-  # Of all blocks that are changed, one is trained: the others go along.
-  second = begin(trained, tmp_path / 'second', dataset='boxes')
+
+
+@pytest.mark.slow
+def test_a_run_begins_from_one_with_an_encoder(
+  trained, boxes, network, tmp_path
+):
+  """Of all blocks that are changed, one is trained: the others go along."""
+  second = begin(trained, tmp_path / 'second', boxes)
   assert set(second.encoder) == set(network.blocks)
   whole = mrnn_jax.load(trained).encoder
   for name in network.blocks:
@@ -204,7 +209,7 @@ def test_a_run_begins_from_features_and_one_from_that(
     )
     assert same == (name != 'head' or second.step == 0)
   # A step more of it needs its start no longer.
-  begin(trained, tmp_path / 'second', dataset='boxes')
+  begin(trained, tmp_path / 'second', boxes)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small_models
 import tiny_cnn
 
 from mrnn_jax import models
@@ -92,6 +93,11 @@ def compiled(trained, devices, parts, dtype, remat, sees_photos):
   return optimizer, step
 
 
+@functools.cache
+def begun():
+  return jax.device_get(small_models.init(MODEL, jax.random.key(1)))
+
+
 def take_step(
   batch,
   trained=NETWORK.blocks,
@@ -107,7 +113,7 @@ def take_step(
   Args:
     change: block, layer and array, a number's place, and by how much it moves.
   """
-  variables = models.init_variables(MODEL, jax.random.key(1))
+  variables = begun()
   params, frozen = dict(variables['params']), {}
   if 'photos' in batch:
     blocks = network.params
@@ -183,7 +189,7 @@ def test_one_pass_an_image_is_one_a_caption():
 
 def test_the_model_learns_as_from_features_of_the_encoder():
   batch = make_batch()
-  features = np.asarray(NETWORK.apply(NETWORK.params, batch['photos']))
+  features = np.asarray(jax.jit(NETWORK.apply)(NETWORK.params, batch['photos']))
   seen = {n: batch[n] for n in ('tokens', 'targets')}
   seen['features'] = np.repeat(features[:, None], G, axis=1)
   _, plain, first = take_step(seen)
@@ -250,6 +256,8 @@ def test_what_is_carried_and_not_trained_gets_no_gradient():
     name: block for name, block in NETWORK.params.items() if name not in blocks
   }
   photos = jnp.asarray(make_batch()['photos'])
-  gradient = jax.grad(lambda x: encoder(x, frozen, photos).sum())(blocks)
+  gradient = jax.jit(jax.grad(lambda x: encoder(x, frozen, photos).sum()))(
+    blocks
+  )
   assert not tiny_cnn.leaves(gradient['block_1']).any()
   assert tiny_cnn.leaves(gradient['head']).any()

@@ -1,6 +1,7 @@
 """``kill -9`` at any moment: the end is that of a run that was left alone.
 
-The short version for rankings is in ``test_stopping.py``.
+Short versions are in ``test_stopping.py``; ``test_checkpoint.py`` goes on from
+what a kill leaves behind.
 """
 
 import json
@@ -66,17 +67,10 @@ def reached(workdir):
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-@pytest.mark.parametrize(
-  'moments',
-  [
-    ('save',),
-    pytest.param(('compile', 'save', 'validate'), marks=pytest.mark.slow),
-  ],
-  ids=len,
-)
-def test_killed_at_some_moments(run, tiny_workdir, tmp_path, moments):
+@pytest.mark.slow
+def test_killed_at_three_moments(run, tiny_workdir, tmp_path):
   steps = [0]
-  for moment in moments:
+  for moment in ('compile', 'save', 'validate'):
     code, _ = run(tmp_path / 'killed', at=moment)
     assert code == -signal.SIGKILL
     steps.append(reached(tmp_path / 'killed'))

@@ -47,6 +47,13 @@ def log2_softmax(logits):
   return (logits - np.log(np.exp(logits).sum(-1, keepdims=True))) / np.log(2)
 
 
+def measured(likelihood, model, batch):
+  """What a likelihood gives: the cost, and its sums."""
+  network, variables = model
+  cost = jax.jit(lambda *given: likelihood(network, *given, None))
+  return cost(variables, batch)
+
+
 def logits_of(model, batch):
   return small_models.apply(*model, batch['tokens'], batch['features'])
 
@@ -57,9 +64,8 @@ def there():
 
 def test_the_teacher_by_hand(model, batch):
   T = 1.5
-  cost, sums = Likelihood(teacher_weight=0.3, teacher_temperature=T)(
-    *model, batch, None
-  )
+  likelihood = Likelihood(teacher_weight=0.3, teacher_temperature=T)
+  cost, sums = measured(likelihood, model, batch)
   logits = logits_of(model, batch)
   hard = soft = 0.0
   for b, t in there():
@@ -79,13 +85,13 @@ def test_the_teacher_by_hand(model, batch):
 
 def test_a_teacher_without_weight_is_no_teacher(model, batch):
   plain = {n: x for n, x in batch.items() if not n.startswith('teacher')}
-  with_it, _ = Likelihood(teacher_weight=0.0)(*model, batch, None)
-  without, _ = Likelihood()(*model, plain, None)
+  with_it, _ = measured(Likelihood(teacher_weight=0.0), model, batch)
+  without, _ = measured(Likelihood(), model, plain)
   assert with_it == without
 
 
 def test_smoothing_by_hand(model, batch):
-  cost, sums = Likelihood(label_smoothing=0.2)(*model, batch, None)
+  cost, sums = measured(Likelihood(label_smoothing=0.2), model, batch)
   logits, expected, hard = logits_of(model, batch), 0.0, 0.0
   for b, t in there():
     log2_probs = log2_softmax(logits[b, t])
@@ -128,14 +134,15 @@ def test_gradient_of_the_soft_cost_by_finite_differences(model, batch):
 def test_dropped_words_are_unknown_and_by_the_key_of_a_row():
   tokens = np.tile(np.asarray([START, 4, 5, PAD], np.int32), (2, 500))
   keys = jax.random.split(jax.random.key(0), 2)
-  dropped = np.asarray(drop_tokens(tokens, 0.25, keys))
+  drop = jax.jit(drop_tokens, static_argnums=1)
+  dropped = np.asarray(drop(tokens, 0.25, keys))
   ordinary = (tokens != START) & (tokens != PAD)
   np.testing.assert_array_equal(dropped[~ordinary], tokens[~ordinary])
   changed = dropped != tokens
   assert set(dropped[changed]) == {UNK}
   assert 0.2 < changed[ordinary].mean() < 0.3
   assert (changed[0] != changed[1]).any()
-  second = np.asarray(drop_tokens(tokens[1:], 0.25, keys[1:]))
+  second = np.asarray(drop(tokens[1:], 0.25, keys[1:]))
   np.testing.assert_array_equal(second[0], dropped[1])
   assert drop_tokens(tokens, 0.25, None) is tokens
 
@@ -199,8 +206,8 @@ def test_a_student_that_is_stopped_goes_on_to_the_same(
   )
   tokens = split.caption_tokens(0)[None, :-1]
   probs = 2 ** log2_softmax(
-    network.apply(
-      stored.variables, tokens, split.features[np.zeros((1, 1), int)]
+    small_models.apply(
+      network, stored.variables, tokens, split.features[np.zeros((1, 1), int)]
     )
   )
   best = np.argsort(-probs[0], axis=-1)[:, :3]

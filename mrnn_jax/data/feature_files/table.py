@@ -17,6 +17,8 @@ _STORED = {2: np.float16, 4: np.float32, 8: np.float32}
 # their checksums.
 TOGETHER = ' + '
 _AND = '+'
+# What is added to the name of an encoder that was trained with a model.
+TUNED = ', fine-tuned'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Encoder:
     return f'"{self.name}"{weights}'
 
   @property
+  def tuned(self) -> bool:
+    """Whether it, or one of several, was trained further with a model."""
+    return any(part.name.endswith(TUNED) for part in self.parts)
+
+  @property
   def known(self) -> bool:
     """Whether the file says which."""
     return self.name != Encoder.name
@@ -79,6 +86,11 @@ class Encoder:
       return (
         f'give features of its {number} encoders, their files or folders '
         'separated by commas'
+      )
+    if self.tuned:
+      return (
+        'its encoder was trained with it, so make them by "python -m '
+        'data_prep.extract --model=MODEL ...", or give photos'
       )
     if other.known:
       return 'use the features that it was trained on'
