@@ -1,5 +1,6 @@
 """Log-probabilities of words, as the cost and every measure take them."""
 
+from collections.abc import Callable
 import functools
 import math
 from typing import Any, NamedTuple
@@ -79,17 +80,9 @@ def log_probs(
     dtype: of the operands of products, 'float32' or 'bfloat16'.
     precision: of products of float32, one of ``layers.PRECISIONS``.
   """
-  hidden, kernel, bias = last
-  hidden = hidden.reshape(-1, hidden.shape[-1])
-  if bias is not None and dtype == 'float32':
-    # b as one more row of W: added by the product, not by a pass over logits.
-    # Operands that are rounded would round it too.
-    ones = jnp.ones((len(hidden), 1), hidden.dtype)
-    hidden = jnp.concatenate([hidden, ones], axis=1)
-    kernel = jnp.concatenate([kernel, bias[None]])
-    bias = None
+  hidden = last.hidden.reshape(-1, last.hidden.shape[-1])
   flat = words.reshape(-1)
-  result = _log_probs(hidden, kernel, bias, flat, dtype, precision)
+  result = _log_probs(hidden, last.kernel, last.bias, flat, dtype, precision)
   return result.reshape(words.shape)
 
 
@@ -106,9 +99,7 @@ def _log_probs(
 
 
 def _log_probs_and_kept(hidden, kernel, bias, words, dtype, precision):
-  logits = layers.product_of(dtype, precision)(hidden, kernel)  # [n, V]
-  if bias is not None:
-    logits += bias
+  logits = _logits(hidden, kernel, bias, dtype, precision)
   rows = jnp.arange(len(words))
   chosen = logits[rows, words]
   largest = logits.max(axis=1)
@@ -124,11 +115,50 @@ def _gradient(dtype: str, precision: str, kept: Any, weights: Array):
   product = layers.product_of(dtype, precision)
   scale = -weights / total
   by_hidden = product(powers, kernel.T) * scale[:, None]
-  by_kernel = product((hidden * scale[:, None]).T, powers)
-  by_bias = None
-  if bias is not None:
-    by_bias = (scale[:, None] * powers).sum(0)
+  scaled = hidden * scale[:, None]
+  if bias is None:
+    return by_hidden, product(scaled.T, powers), None, None
+
+  def apart(scaled, scale, powers):
+    return product(scaled.T, powers), (scale[:, None] * powers).sum(0)
+
+  def together(scaled, scale, powers):
+    both = product(jnp.column_stack([scaled, scale]).T, powers)
+    return both[:-1], both[-1]
+
+  by_kernel, by_bias = _on_cpus(dtype, together, apart)(scaled, scale, powers)
   return by_hidden, by_kernel, by_bias, None
+
+
+def _logits(
+  hidden: Array, kernel: Array, bias: Array | None, dtype: str, precision: str
+) -> Array:
+  """Return hidden W + b, [n, V]."""
+  product = layers.product_of(dtype, precision)
+  if bias is None:
+    return product(hidden, kernel)
+
+  def apart(hidden, kernel, bias):
+    return product(hidden, kernel) + bias
+
+  def together(hidden, kernel, bias):
+    hidden = jnp.column_stack([hidden, jnp.ones(len(hidden), hidden.dtype)])
+    return product(hidden, jnp.concatenate([kernel, bias[None]]))
+
+  return _on_cpus(dtype, together, apart)(hidden, kernel, bias)
+
+
+def _on_cpus(
+  dtype: str, together: Callable[..., Any], apart: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Return the form with b as one more row of W on CPUs, else the other one.
+
+  There the product adds it, and no pass over [n, V]; elsewhere XLA adds it on
+  the way, and products may round their operands, as they do for bfloat16.
+  """
+  if dtype != 'float32':
+    return apart
+  return lambda *x: jax.lax.platform_dependent(*x, cpu=together, default=apart)
 
 
 _log_probs.defvjp(_log_probs_and_kept, _gradient)
