@@ -18,7 +18,7 @@ from tests.benchmarks import harness, lengths, made_photos, train, work
 
 SIZES = {
   'tiny': {'num_images': 4, 'steps': 1, 'batch_size': 10, 'workers': 0},
-  'small': {'num_images': 200, 'steps': 10, 'batch_size': 100, 'workers': 1},
+  'small': {'num_images': 200, 'steps': 5, 'batch_size': 100, 'workers': 0},
 }
 SIZES['full'] = {**SIZES['small'], 'steps': 40}
 

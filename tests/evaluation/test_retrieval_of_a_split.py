@@ -77,7 +77,7 @@ def test_scores_of_a_split(vocab, tmp_path, norm_images):
   )
   model, split = FakeModel(), make_split(vocab, OWNER)
   tally = retrieval.take(model, split, config)
-  assert model.asked == (7, 77, 'float32')
+  assert model.asked == (7, 77, 'float32', 'auto')
   folder = tmp_path / 'scores'
   np.testing.assert_allclose(
     np.exp(np.load(folder / 'test_images.npy')), PROBS, rtol=1e-5

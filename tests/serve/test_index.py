@@ -9,6 +9,7 @@ import pytest
 
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.serve import catalog as catalog_lib
+from mrnn_jax.serve import indexer
 from mrnn_jax.serve.catalog import Catalog, Known
 from mrnn_jax.serve.folder import PhotoFolder
 from mrnn_jax.serve.pool import Entry, Pool
@@ -259,7 +260,7 @@ def test_the_index_follows_the_folder(
 def test_it_goes_on_where_it_stopped(
   make_service, photos, count_encoded, monkeypatch
 ):
-  monkeypatch.setattr('mrnn_jax.serve.indexer._TOGETHER', 2)
+  monkeypatch.setattr(indexer, '_TOGETHER', 2)
   service = make_service()
   take_in = service.indexer._take_in
 
