@@ -17,8 +17,8 @@ from mrnn_jax.training.step import ENCODER, compile_train_step, create_state
 from tests.benchmarks import harness, lengths, made_photos, train, work
 
 SIZES = {
-  'tiny': {'num_images': 4, 'steps': 1, 'batch_size': 10, 'workers': 0},
-  'small': {'num_images': 200, 'steps': 5, 'batch_size': 100, 'workers': 0},
+  'tiny': {'num_images': 4, 'steps': 1, 'batch_size': 10},
+  'small': {'num_images': 200, 'steps': 5, 'batch_size': 100},
 }
 SIZES['full'] = {**SIZES['small'], 'steps': 40}
 
@@ -57,7 +57,6 @@ class Training(work.Work):
     batch_size: int,
     vocab_size: int,
     num_trained: int,
-    workers: int,
   ):
     """Plan batches and make the first state."""
     # All captions of an image lie in a row, and 1: rows are of one length.
@@ -91,7 +90,6 @@ class Training(work.Work):
       num_buckets=config.num_buckets,
       seed=config.seed,
       row_multiple=len(self._devices),
-      num_workers=workers,
     )
     model = models.create_model(
       config.model, vocab_size, network.feature_size, config.fixed()

@@ -170,7 +170,6 @@ class Training(work.Work):
     batch_size: int,
     vocab_size: int,
     num_trained: int,
-    workers: int,
   ):
     """Make models, optimizer and loader."""
     torch.manual_seed(0)
@@ -195,7 +194,6 @@ class Training(work.Work):
       shuffle=True,
       collate_fn=collate,
       drop_last=True,
-      num_workers=workers,
     )
     self._batches = iter(())
     self.sizes = {'steps': steps, 'photos a step': self._rows}
