@@ -370,6 +370,8 @@ class TrainedModel(FromPython, SeesPhotos):
   ) -> Ranker:
     """Return what ranks by the probabilities of words, see ``Ranker``.
 
+    The plain form unless asked: who calls this wants numbers alike everywhere.
+
     Raises:
       InputError: the model gives none, or does not see images.
     """

@@ -176,7 +176,7 @@ def test_quiet_is_a_level(given, monkeypatch):
 def test_training_from_python(tiny_data_dir, tmp_path):
   import tiny_run
 
-  settings = {**tiny_run.OPTIONS, 'num_epochs': 1.0}
+  settings = {**tiny_run.OPTIONS}
   del settings['dataset'], settings['compilation_cache']
   model = mrnn_jax.train(
     'tiny', str(tmp_path), data_dir=str(tiny_data_dir), **settings

@@ -17,10 +17,7 @@ _SEVERAL = When(
   'name several by --model_file=A,B',
 )
 _ENDS_IN_PRODUCT = When(
-  lambda c: (
-    models.MODELS[c.model].last_layer is not models.Model.last_layer
-    or c.task not in TRAINING
-  ),
+  lambda c: models.MODELS[c.model].has_last_layer() or c.task not in TRAINING,
   'with --model={model}, whose logits are not one product',
   'choose a model whose logits are',
 )

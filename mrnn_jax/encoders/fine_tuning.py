@@ -109,15 +109,14 @@ def load(
   if blocks and blank is not None and set(blank.blocks) == set(blocks):
     return tuned(blank, blocks), resize
   network = encoders.load(name, weights or None)
-  if not blocks:
-    return network, resize
   if encoder.weights not in ('', network.weights):
+    has = 'has trained a part of' if blocks else 'was trained on features of'
     raise InputError(
-      f'the model has trained a part of {name} whose other weights are '
-      f'{encoder.weights[:12]}, those at hand are {network.weights[:12]}: give '
+      f'the model {has} {name} whose weights are those of another file, '
+      f'{encoder.weights[:12]}, and these are {network.weights[:12]}: give '
       'that file by --encoder_weights.'
     )
-  return tuned(network, blocks), resize
+  return (tuned(network, blocks) if blocks else network), resize
 
 
 def base_of(encoder: Encoder) -> Encoder:

@@ -178,10 +178,15 @@ class Model(nn.Module):
     """
     raise NotImplementedError
 
+  @classmethod
+  def has_last_layer(cls) -> bool:
+    """Say whether models of this class have a ``last_layer``."""
+    return cls.last_layer is not Model.last_layer
+
   @property
   def ends_in_product(self) -> bool:
-    """Whether there is a ``last_layer``, and what is made of it."""
-    return type(self).last_layer is not Model.last_layer
+    """Whether what is made of a ``last_layer`` is there."""
+    return self.has_last_layer()
 
   def last_layer(
     self, language: Array, image: Array, row_keys: Array | None = None

@@ -86,7 +86,7 @@ class Progress:
   """Tells of long work: what, how far, how fast, and how long still.
 
   A terminal sees one line grow; a log gets a line now and then.  As a context
-  it says in the end how much was done in what time.
+  it says in the end how much was done in what time, or how far it came.
   """
 
   def __init__(self, what: str, unit: str, before: int = 0):
@@ -105,7 +105,8 @@ class Progress:
     self._begin = self._last = time.monotonic()
     # Time, units and share at the first call.
     self._first: tuple[float, int, float] | None = None
-    self._done, self._total = before, 0
+    self._done, self._total, self._share = before, 0, 0.0
+    self._untold = False
 
   def __call__(
     self, done: int, total: int = 0, share: float = 0.0, note: str = ''
@@ -119,16 +120,22 @@ class Progress:
       note: what else is to be told.
     """
     now = time.monotonic()
-    self._done, self._total = done, total
     share = done / total if total else share
+    self._done, self._total, self._share = done, total, share
     if self._first is None:
       # The rate counts neither compiling nor what an earlier run had done.
       self._first = now, done, share
-    if self._tells and now - self._last >= self._interval and share < 1:
+    self._untold = now - self._last < self._interval
+    if self._tells and not self._untold and share < 1:
       self._last = now
-      line = self._line(self._first, now, share)
-      text = ', '.join(line + [note] * bool(note))
-      self._print(f'{_bar(share)} {text}' if self._grows else text)
+      self._print_line(self._first, now, note)
+
+  def _print_line(
+    self, first: tuple[float, int, float], now: float, note: str = ''
+  ) -> None:
+    line = self._line(first, now, self._share)
+    text = ', '.join(line + [note] * bool(note))
+    self._print(f'{_bar(self._share)} {text}' if self._grows else text)
 
   def _line(
     self, first: tuple[float, int, float], now: float, share: float
@@ -172,6 +179,9 @@ class Progress:
         text = f'the last {self._done - self._before:,} of {text}'
       seconds = format_seconds(time.monotonic() - self._begin)
       self._print(f'{self._what}: {text} in {seconds}')
+    elif kind and self._first and self._untold and self._tells:
+      # Stopped, or failed: the last line of a log may be half a minute old.
+      self._print_line(self._first, time.monotonic())
     end_line()
 
 

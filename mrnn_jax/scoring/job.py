@@ -37,7 +37,7 @@ from mrnn_jax.scoring.finished_blocks import Finished, FinishedBlocks
 from mrnn_jax.scoring.images import ImageLookup
 from mrnn_jax.scoring.inputs import Inputs
 from mrnn_jax.scoring.pair_scorer import PairScorer
-from mrnn_jax.scoring.shards import Shard, ShardFiles
+from mrnn_jax.scoring.shards import SHARING, Shard, ShardFiles
 from mrnn_jax.scoring.windows import Window, WindowMaker
 from mrnn_jax.trained import TrainedModel
 
@@ -176,6 +176,7 @@ class _Job:
     options = {
       'fields': self._fields,
       'score_block': config.score_block,
+      'sharing': SHARING,
       'rank_tile_rows': tile_rows_on(
         config.rank_tile_rows, self._model.devices
       ),

@@ -21,6 +21,9 @@ from mrnn_jax.runtime import files, messages
 from mrnn_jax.runtime.errors import InputError
 
 _DONE = re.compile(r'done-(\d{5,})-of-(\d{5,})\.json')
+# Another number where blocks begin to be shared out otherwise: a job whose
+# shards did it in two ways would have records twice, and others not at all.
+SHARING = 2
 _STATE = {'shard', 'of', 'results', 'bytes', 'job'}
 # What may differ between two jobs, as a message names it.
 _PARTS = {
@@ -71,22 +74,21 @@ class Shard:
     return cls(index, count)
 
   def reads(self, file: int, num_files: int) -> bool:
-    """Say whether a file may hold blocks of this shard.
-
-    Where files share out evenly, they go as a whole, so that nobody reads what
-    is not his.  Else blocks are dealt out in turn: every shard reads all files,
-    but parses and scores only its own blocks, and nobody has to count first.
-    """
-    return file % self.count == self.index or not self._whole(num_files)
+    """Say whether a file may hold blocks of this shard, see ``owns``."""
+    first, last = file * self.count, (file + 1) * self.count - 1
+    return first // num_files <= self.index <= last // num_files
 
   def owns(self, file: int, num_files: int, block: int) -> bool:
-    """Say whether a block of a file belongs to this shard."""
-    if self._whole(num_files):
-      block = 0
-    return (file + block) % self.count == self.index
+    """Say whether a block of a file belongs to this shard.
 
-  def _whole(self, num_files: int) -> bool:
-    return num_files % self.count == 0 or num_files >= 4 * self.count
+    A file has ``count`` parts, to which its blocks are dealt out in turn, so
+    that nobody has to count them first.  The parts of all files, one after
+    another, are cut into ``count`` equal pieces, one a shard: files that share
+    out evenly go as a whole, and of others a shard reads those alone that its
+    piece lies in.
+    """
+    part = file * self.count + block % self.count
+    return part // num_files == self.index
 
   def name(self, kind: str, suffix: str) -> str:
     """Return the name of one of its files, 'scores-00003-of-00016.jsonl'."""

@@ -178,6 +178,19 @@ def test_what_float32_cannot_hold_is_infinite():
   assert np.isinf(table.get('a')).all()
 
 
+def test_a_damaged_file_that_begins_like_an_archive(tmp_path):
+  path = tmp_path / 'f.npy'
+  np.save(path, VALUES)
+  path.write_bytes(b'PK\x03\x04' + path.read_bytes()[4:])
+  write_ids(tmp_path / 'f.txt')
+  # A file that stays open would be a warning.
+  with pytest.raises(errors.InputError, match='f.npy is broken'):
+    feature_files.load(path)
+  (tmp_path / 'f.txt').unlink()
+  with pytest.raises(errors.InputError, match='f.npy is no feature'):
+    feature_files.load(tmp_path)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_bytes_give_a_table_or_one_sentence(tmp_path_factory, data):

@@ -98,7 +98,12 @@ def cut_to_the_end(cls, *sizes, most=None):
 
 @pytest.mark.parametrize(
   ('form', 'programs'),
-  [(by_kernels, 1), (by_kernels, 6), (by_kernels, 256), (plainly, 1)],
+  [
+    pytest.param(by_kernels, 1, marks=pytest.mark.slow),
+    (by_kernels, 6),
+    pytest.param(by_kernels, 256, marks=pytest.mark.slow),
+    (plainly, 1),
+  ],
 )
 def test_log_probs_and_gradients(form, programs, monkeypatch):
   """However the vocabulary is shared out over programs."""
@@ -118,7 +123,9 @@ def test_log_probs_and_gradients(form, programs, monkeypatch):
 
 
 @both_forms
-@pytest.mark.parametrize('lowest', [-1e9, -np.inf])
+@pytest.mark.parametrize(
+  'lowest', [pytest.param(-1e9, marks=pytest.mark.slow), -np.inf]
+)
 def test_masked_words_have_no_share(form, lowest):
   drawn = draw()
   drawn.last.bias[MASKED] = lowest
@@ -251,7 +258,7 @@ def test_words_of_images_of_each_model(variant):
 
 COST = [
   (('m-rnn', {}), {'multimodal_dropout': 0.5}),
-  (('elman', {}), {}),
+  pytest.param(('elman', {}), {}, marks=pytest.mark.slow),
   (('lbl', {}), {}),
 ]
 

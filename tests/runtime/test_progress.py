@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from mrnn_jax.runtime import progress
+from mrnn_jax.runtime import jax_private, progress
 
 
 class Stderr(io.StringIO):
@@ -149,6 +149,16 @@ def test_a_failure_ends_the_line_and_says_nothing_of_an_end(clock, replaced):
   assert stderr.getvalue().count('x: ') == 1
 
 
+def test_a_log_is_told_how_far_it_came_before_a_stop(clock, monkeypatch):
+  monkeypatch.setattr(sys, 'stderr', Stderr(False))
+  with pytest.raises(KeyError), progress.Progress('ranking', '') as tell:
+    for share in (0.1, 0.2, 0.3):
+      tell(1, share=share)
+      clock.now += 10
+    raise KeyError
+  assert sys.stderr.getvalue() == 'ranking: 30%, 1 min 45 s left\n'
+
+
 def test_other_lines_begin_at_the_beginning(clock, monkeypatch, capsys):
   monkeypatch.setattr(sys, 'stderr', Stderr(True))
   tell = progress.Progress('x', 'y')
@@ -178,6 +188,7 @@ def test_only_the_first_process_tells(
   stderr = replaced()
   jax = types.SimpleNamespace(process_index=lambda: number)
   monkeypatch.setitem(sys.modules, 'jax', jax)
+  monkeypatch.setattr(jax_private, 'backends_are_initialized', lambda: True)
   run(clock)
   assert bool(stderr.getvalue()) == tells
 

@@ -62,17 +62,36 @@ def test_the_place_in_a_job_of_many_processes(monkeypatch):
 
 
 @pytest.mark.parametrize('num_files', [1, 2, 3, 4, 7, 12, 13])
-@pytest.mark.parametrize('count', [1, 2, 3])
+@pytest.mark.parametrize('count', [1, 2, 3, 8])
 def test_every_block_has_one_owner_who_reads_it(num_files, count):
   shards = [Shard(i, count) for i in range(count)]
+  num_blocks = 3 * count  # Of each file.
+  owned, read = [0] * count, [0] * count
   for file in range(num_files):
-    for block in range(5):
-      owners = [s for s in shards if s.owns(file, num_files, block)]
-      assert len(owners) == 1
-      assert owners[0].reads(file, num_files)
-    whole = num_files % count == 0 or num_files >= 4 * count
-    readers = sum(shard.reads(file, num_files) for shard in shards)
-    assert readers == (1 if whole else count)
+    owners = []
+    for block in range(num_blocks):
+      (owner,) = (s for s in shards if s.owns(file, num_files, block))
+      owners.append(owner.index)
+      owned[owner.index] += 1
+    readers = [s.index for s in shards if s.reads(file, num_files)]
+    assert readers == sorted(set(owners))
+    for reader in readers:
+      read[reader] += 1
+  # All have the same, and read what that lies in.
+  assert set(owned) == {3 * num_files}
+  if num_files % count == 0:
+    assert set(read) == {num_files // count}
+  assert max(read) <= -(-num_files // count) + 1
+
+
+def test_files_that_do_not_share_out_evenly_are_not_read_by_all():
+  # Thirds of four files: 0 and a third of 1; two thirds of 1 and of 2; ...
+  read = [[f for f in range(4) if Shard(i, 3).reads(f, 4)] for i in range(3)]
+  assert read == [[0, 1], [1, 2], [2, 3]]
+  of_file_1 = [
+    [b for b in range(6) if Shard(i, 3).owns(1, 4, b)] for i in range(3)
+  ]
+  assert of_file_1 == [[0, 3], [1, 2, 4, 5], []]
 
 
 def shard_files(folder, index=0, count=2, **job):

@@ -45,9 +45,7 @@ def test_a_run_tells_where_its_time_went(
   tiny_data_dir, tmp_path, capsys, monkeypatch, level
 ):
   """Stopped within the steps that are profiled, and taken up again."""
-  config = tiny_run.config(
-    tmp_path, tiny_data_dir, profile_steps='3:6', num_epochs=2.0
-  )
+  config = tiny_run.config(tmp_path, tiny_data_dir, profile_steps='3:6')
   calls = []
 
   def requested():
@@ -67,14 +65,14 @@ def test_a_run_tells_where_its_time_went(
   said = capsys.readouterr().out.splitlines()
   assert len(list(tmp_path.glob('profile/**/*.trace.json.gz'))) == 2
   assert said[0].startswith(f'steps {reached + 1} to 6 are profiled in ')
-  assert said[1].startswith('all 8 steps are taken; best: step ')
-  assert said[2].startswith(f'steps {reached + 1} to 8: ')
+  assert said[1].startswith('all 16 steps are taken; best: step ')
+  assert said[2].startswith(f'steps {reached + 1} to 16: ')
   assert said[3].startswith('time: ')
   assert len(said) == 4
 
   first, second = read_summary(tmp_path)
   assert first['end'] == f'stopped at step {reached}'
-  assert (second['first_step'], second['last_step']) == (reached + 1, 8)
+  assert (second['first_step'], second['last_step']) == (reached + 1, 16)
   assert second['seconds'].keys() == run_times.PHASES.keys()
   assert sum(second['seconds'].values()) == pytest.approx(
     second['total_seconds'], abs=0.01

@@ -62,11 +62,12 @@ def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   """
   ids = names.find(path, ids_path)
   try:
-    features = np.load(path, mmap_mode='r', allow_pickle=False)
+    # Not np.load, which would take it for an archive where it begins like one.
+    features = np.lib.format.open_memmap(path, mode='r')
   except FileNotFoundError:
     # A remote file exists for epath, but only local ones can be mapped.
     with path.open('rb') as file:
-      features = np.load(file, allow_pickle=False)
+      features = np.lib.format.read_array(file)
   told = encoder_path(path)
   encoder = Encoder()
   if told.exists():
@@ -125,17 +126,14 @@ def _read_vector(path: epath.Path) -> np.ndarray:
   """Return the [D] feature in a file, which may be [1, D] there."""
   try:
     with path.open('rb') as file:
-      vector = np.load(file, allow_pickle=False)
+      vector = np.lib.format.read_array(file)
   except (OSError, ValueError, EOFError) as error:
     raise errors.InputError(
       f'{path} is no feature ({messages.first_line(error)}): save it with'
       ' np.save(file, vector).'
     ) from error
-  if not isinstance(vector, np.ndarray) or vector.size != max(
-    vector.shape, default=0
-  ):
+  if vector.size != max(vector.shape, default=0):
     raise errors.InputError(
-      f'{path} has shape {getattr(vector, "shape", "unknown")}: save one vector'
-      ' for each image.'
+      f'{path} has shape {vector.shape}: save one vector for each image.'
     )
   return vector.reshape(-1)
