@@ -63,7 +63,7 @@ def load_npy(path: epath.Path, ids_path: epath.Path | None) -> FeatureTable:
   ids = names.find(path, ids_path)
   try:
     # Not np.load, which would take it for an archive where it begins like one.
-    features = np.lib.format.open_memmap(path, mode='r')
+    features: np.ndarray = np.lib.format.open_memmap(path, mode='r')
   except FileNotFoundError:
     # A remote file exists for epath, but only local ones can be mapped.
     with path.open('rb') as file:
