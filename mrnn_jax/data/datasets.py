@@ -7,6 +7,7 @@ which are not, are kept in memory if they fit, and in a file if not.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import re
+import threading
 from typing import Any
 
 from etils import epath
@@ -332,6 +333,9 @@ def load_split(
   return dataclasses.replace(split, given_photos=photos)
 
 
+_OPENING = threading.Lock()
+
+
 class Photos:
   """The photos of a split's images, read when they are needed.
 
@@ -359,9 +363,15 @@ class Photos:
   def __getitem__(self, index: int) -> bytes:
     """Return the JPEG of an image, a square of ``size`` pixels a side."""
     if self._source is None:
-      name, path = self._place
-      dataset = Dataset(name, path, *open_folder(path))
-      self._source = Records(dataset, self._name)
+      # By one thread, its first record too: parts of TFDS are imported when
+      # they are used, and two threads at that may wait for each other.
+      with _OPENING:
+        if self._source is None:
+          name, path = self._place
+          dataset = Dataset(name, path, *open_folder(path))
+          source = Records(dataset, self._name)
+          source[int(index)]
+          self._source = source
     return self._source[int(index)]['photo']
 
 

@@ -1,10 +1,12 @@
 """Photos in training: whose rows they are, and what is changed by chance."""
 
 import collections
+import concurrent.futures
 import io
 import json
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -172,12 +174,29 @@ def test_crops_show_a_part():
   assert 0.45 < min(widths) < 0.6 and 0.9 < max(widths) < 1.1
 
 
+def test_one_of_many_threads_opens_the_dataset(split, monkeypatch):
+  """Two that import TFDS at once may wait for each other, for ever."""
+  photos = pickle.loads(pickle.dumps(split.photos))  # As a worker has it.
+  original, opened = datasets.open_folder, []
+
+  def slow(path):
+    opened.append(path)
+    time.sleep(0.2)
+    return original(path)
+
+  monkeypatch.setattr(datasets, 'open_folder', slow)
+  with concurrent.futures.ThreadPoolExecutor(4) as threads:
+    found = list(threads.map(photos.__getitem__, range(4)))
+  assert len(opened) == 1
+  assert found == [split.photos[i] for i in range(4)]
+
+
 @pytest.mark.slow
 def test_worker_processes_give_the_same_and_end_with_their_parent(
   split, tmp_path
 ):
   made = batches(split, ALL, num_workers=2)
-  found = made.iterate(2, 7, num_threads=1)
+  found = made.iterate(2, 7)
   for step, batch in enumerate(found, start=2):
     for name, value in made.batch(step).items():
       np.testing.assert_array_equal(batch[name], value)
