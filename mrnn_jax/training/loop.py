@@ -76,9 +76,8 @@ def train(config: Config) -> None:
       # The start is validated too: what follows may be no better.
       progress = {'validated_step': -1}
     photos = photos_lib.open_for(config, dataset, devices, start, stored)
-    description = run_record.describe(
-      config, dataset, vocabulary, record, photos.base if photos else None
-    )
+    base = photos_lib.base_encoder(photos, start, stored)
+    description = run_record.describe(config, dataset, vocabulary, record, base)
     if stored is not None:
       run_record.check_description(stored, description, config.workdir)
       if progress['finished']:

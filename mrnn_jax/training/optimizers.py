@@ -63,7 +63,7 @@ def create_optimizer(
   of_model = _optimizer(config, schedule, config.weight_decay)
   if not carries_encoder:
     return of_model
-  parts = {'model': of_model, 'frozen': optax.set_to_zero()}
+  parts = {'model': of_model, 'frozen': _nothing()}
   if trained:
     parts['trained'] = _optimizer(
       config, encoder_schedule, config.encoder_weight_decay
@@ -77,6 +77,17 @@ def create_optimizer(
 
   return optax.multi_transform(
     parts, lambda params: jax.tree_util.tree_map_with_path(label, params)
+  )
+
+
+def _nothing() -> optax.GradientTransformation:
+  """Return what leaves parameters as they are, to the bit.
+
+  -0, since 0 would make 0 of a parameter that is -0, and another encoder of one
+  that nobody trains.
+  """
+  return optax.stateless(
+    lambda updates, _: jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
   )
 
 

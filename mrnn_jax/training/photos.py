@@ -226,6 +226,29 @@ def open_for(
   )
 
 
+def base_encoder(
+  photos: PhotoTraining | None,
+  start: Start | None,
+  stored: Mapping[str, Any] | None,
+) -> Mapping[str, str] | None:
+  """Return what the encoder of a run's model is changed from.
+
+  None: nothing of it is changed, it is that of the dataset's features.
+
+  Args:
+    photos: what the run sees photos by, if it does.
+    start: what it begins from, if it does.
+    stored: the description of the run that goes on, if it does.
+  """
+  if photos:
+    return photos.base
+  if start and start.encoder:
+    return start.base_encoder
+  if stored and start_blocks(stored):
+    return stored['dataset']['encoder']
+  return None
+
+
 def first_blocks(
   photos: PhotoTraining | None,
   dataset: datasets.Dataset,

@@ -95,7 +95,7 @@ def describe(
     dataset: what it is trained on.
     vocabulary: of its model.
     start: what is recorded of the model that it begins from.
-    encoder: where it sees photos, what its encoder is changed from.
+    encoder: where its model carries an encoder, what this is changed from.
   """
   remembered = config.remembered()
   if config.data_dir:

@@ -71,7 +71,12 @@ def averaged(average: Any, params: Any, steps: Array, decay: float) -> Any:
   """
   taken = steps.astype(jnp.float32)
   kept = jnp.minimum(decay, (taken - 1) / (9 + taken))
-  return jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, params)
+
+  def one(a: Array, p: Array) -> Array:
+    # What rests stays itself, without rounding.
+    return jnp.where(a == p, a, kept * a + (1 - kept) * p)
+
+  return jax.tree.map(one, average, params)
 
 
 def without_encoder(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,8 @@ def begin(start, workdir, boxes, **changes):
   values |= {'num_epochs': 1.0, 'augment_area': 1.0, 'warmup_steps': 0}
   del values['multimodal_dropout'], values['learning_rate']
   given = {'init_from': str(start), 'workdir': str(workdir), **changes}
-  tasks.run(config_lib.Given({**values, **given}))
+  values = {n: x for n, x in {**values, **given}.items() if x is not None}
+  tasks.run(config_lib.Given(values))
   return mrnn_jax.load(workdir)
 
 
@@ -210,6 +211,45 @@ def test_a_run_begins_from_one_with_an_encoder(
     assert same == (name != 'head' or second.step == 0)
   # A step more of it needs its start no longer.
   begin(trained, tmp_path / 'second', boxes)
+
+
+@pytest.mark.slow
+def test_a_run_on_features_of_a_trained_encoder(trained, boxes, tmp_path):
+  """Its model has the encoder of its start, and knows the features again."""
+  model = mrnn_jax.load(trained)
+  names, features = model.encode_photos(boxes / 'photos')
+  told = model.dataset['encoder']
+  np.savez(
+    tmp_path / 'f.npz',
+    ids=names,
+    features=features,
+    encoder=told['name'],
+    weights=told['weights'],
+  )
+  options = {'photos': '', 'encoder': '', 'features': str(tmp_path / 'f.npz')}
+  tiny_cnn.make_dataset(boxes, 'tuned', **options)
+  how = {'dataset': 'tuned', 'train_encoder': 'none', 'average_decay': 0.9}
+  left_out = dict.fromkeys(['train_encoder_blocks', 'encoder_learning_rate'])
+  for _ in range(2):  # The second goes on without its start.
+    found = begin(
+      trained, tmp_path / 'on', boxes, **how, **left_out, augment_area=None
+    )
+    assert found.step > 0
+    assert found.dataset['encoder'] == told
+    assert found.base_encoder == model.base_encoder
+  result = tmp_path / 'measured'
+  tasks.run(
+    config_lib.Given(
+      {
+        'task': 'evaluate',
+        'model_file': str(tmp_path / 'on'),
+        'max_words': 4,
+        'norm_images': 5,
+        'workdir': str(result),
+      }
+    )
+  )
+  assert (result / 'evaluation.json').exists()
 
 
 @pytest.mark.parametrize(

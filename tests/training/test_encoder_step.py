@@ -11,9 +11,11 @@ import pytest
 import small_models
 import tiny_cnn
 
+from mrnn_jax import config as config_lib
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import PAD, START
 from mrnn_jax.runtime import parallel
+from mrnn_jax.training import optimizers
 from mrnn_jax.training import photos as photos_lib
 from mrnn_jax.training import step as step_lib
 from mrnn_jax.training.objectives import OBJECTIVES
@@ -261,3 +263,31 @@ def test_what_is_carried_and_not_trained_gets_no_gradient():
   )
   assert not tiny_cnn.leaves(gradient['block_1']).any()
   assert tiny_cnn.leaves(gradient['head']).any()
+
+
+def test_what_is_carried_and_not_trained_keeps_every_bit():
+  """Also -0, and in the average: it is known by its checksum."""
+  config = config_lib.Config(optimizer='adamw', weight_decay=0.5)
+  optimizer = optimizers.create_optimizer(
+    config, optax.constant_schedule(0.1), carries_encoder=True
+  )
+  rng = np.random.default_rng(0)
+  block = rng.normal(size=(50, 3)).astype(np.float32)
+  block[:2] = -0.0
+  params = {'w': np.ones((2, 2), np.float32), ENCODER: {'head': block}}
+  state, average = optimizer.init(params), params
+  gradient = jax.tree.map(np.ones_like, params)
+
+  @jax.jit
+  def take(params, state, average, n, scale):
+    updates, state = optimizer.update(gradient, state, params)
+    updates = jax.tree.map(lambda u: u * scale, updates)
+    params = optax.apply_updates(params, updates)
+    return params, state, step_lib.averaged(average, params, n, 0.999)
+
+  for n in range(1, 6):
+    params, state, average = take(params, state, average, n, 0.5)
+  for found in (params, average):
+    assert (found['w'] != 1).all()
+    bits = np.asarray(found[ENCODER]['head']).view(np.uint32)
+    np.testing.assert_array_equal(bits, block.view(np.uint32))
