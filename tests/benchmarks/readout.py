@@ -131,7 +131,8 @@ def step_seconds(
   Args:
     V: words.
     D: numbers a feature.
-    batch_size: captions a step, of ``_WORDS`` words each.
+    batch_size: captions a step, of ``_WORDS`` words each, two a row; a multiple
+      of twice the devices.
     dropout: of all layers.
     repeats: steps that are timed.
     devices: that share it.
