@@ -17,7 +17,9 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -285,22 +287,56 @@ def growth(args: argparse.Namespace) -> None:
 
 
 def scaling(args: argparse.Namespace) -> None:
-  """A training step on 1, 2 and 4 devices of a CPU."""
-  for devices in (1, 2, 4):
-    for kind, batch in (('strong', _SHARED), ('weak', devices * _SHARED // 2)):
-      _, said = run(
-        args,
-        'tests.benchmarks.readout',
+  """A training step on 1, 2 and 4 devices or processes of the same cores."""
+  for processes, devices in ((1, 1), (1, 2), (1, 4), (2, 1), (4, 1)):
+    total = processes * devices
+    for kind, captions in (('strong', _SHARED), ('weak', total * _SHARED // 2)):
+      flags = [
         'step',
-        f'--batch_size={batch}',
+        f'--batch_size={captions // processes}',
         f'--devices={devices}',
         f'--vocab_size={args.vocab_size}',
         f'--feature_size={args.feature_size}',
         '--repeats=2',
-        environ={'JAX_NUM_CPU_DEVICES': str(devices)},
+      ]
+      said = _together(args, processes, devices, flags)
+      seconds = re.search(r'a step ([\d.]+) s', said)
+      told = f'{processes * float(seconds[1]):.2f} CPU s' if seconds else said
+      print(
+        f'{kind}, {processes} processes of {devices} devices: {captions} '
+        f'captions, {told} in all',
+        flush=True,
       )
-      step = [line for line in said.splitlines() if 'a step' in line]
-      print(f'{kind}, {devices} devices: {step[0] if step else "?"}')
+
+
+def _together(
+  args: argparse.Namespace, processes: int, devices: int, flags: Sequence[str]
+) -> str:
+  """Run so many processes of the readout's step; return what the first said."""
+  environ = {'JAX_NUM_CPU_DEVICES': str(devices)}
+  if processes > 1:
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    environ |= {
+      'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
+      'JAX_NUM_PROCESSES': str(processes),
+      'JAX_PROCESS_ID': '0',
+    }
+  module = 'tests.benchmarks.readout'
+  others = [
+    subprocess.Popen(
+      [sys.executable, '-m', module, *flags],
+      cwd=_ROOT,
+      env={**os.environ, **environ, 'JAX_PROCESS_ID': str(number)},
+    )
+    for number in range(1, processes)
+  ]
+  try:
+    return run(args, module, *flags, environ=environ)[1]
+  finally:
+    for other in others:
+      other.wait()
 
 
 _STEPS: tuple[Callable[[Any], None], ...] = (

@@ -24,7 +24,7 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import models
 from mrnn_jax.data.vocabulary import START
 from mrnn_jax.models import fused_readout, losses
-from mrnn_jax.runtime import allocator, parallel
+from mrnn_jax.runtime import allocator, parallel, processes
 from mrnn_jax.training import loop as train_lib
 from mrnn_jax.training import optimizers
 from mrnn_jax.training.objectives import OBJECTIVES
@@ -50,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument('--repeats', type=int, default=5)
   args = parser.parse_args(argv)
   allocator.keep_freed_memory()
-  print(f'{jax.devices()[0].device_kind}, jax {jax.__version__}')
-  {'forms': forms, 'step': step}[args.what](args)
+  # One of several processes where the environment says so, as for training.
+  with processes.joined(processes.find(), lambda error: (str(error), 1)):
+    print(f'{jax.devices()[0].device_kind}, jax {jax.__version__}')
+    {'forms': forms, 'step': step}[args.what](args)
 
 
 def seconds(fn: Callable[[], Any], repeats: int) -> float:
@@ -131,8 +133,8 @@ def step_seconds(
   Args:
     V: words.
     D: numbers a feature.
-    batch_size: captions a step, of ``_WORDS`` words each, two a row; a multiple
-      of twice the devices.
+    batch_size: captions a step of this process, of ``_WORDS`` words each, two a
+      row; a multiple of twice the devices.
     dropout: of all layers.
     repeats: steps that are timed.
     devices: that share it.
@@ -161,7 +163,7 @@ def step_seconds(
     model=models.create_model('m-rnn', V, D, config.fixed()),
     objective=OBJECTIVES['likelihood'],
     optimizer=optimizer,
-    words_per_batch=float(B * T),
+    words_per_batch=float(B * T * jax.process_count()),
     l2=config.l2,
   )
   params = {'params': weights.random_params(V, D)}
