@@ -185,7 +185,7 @@ class Model(nn.Module):
 
   @property
   def ends_in_product(self) -> bool:
-    """Whether what is made of a ``last_layer`` is there."""
+    """Whether ``target_log_probs`` and ``fused_word_log_probs`` are there."""
     return self.has_last_layer()
 
   def last_layer(
