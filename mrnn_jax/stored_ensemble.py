@@ -232,4 +232,6 @@ def _draw(description: Mapping[str, Any]) -> str:
   """Return what the draw of a model's training images depends on."""
   config = description['config']
   seed = config.get('seed', FIELDS['seed'].default)
-  return f'{description["dataset"].get("name")}, seed {seed}'
+  fold = config.get('held_out_fold', '')
+  without = f', without fold {fold}' if fold else ''
+  return f'{description["dataset"].get("name")}, seed {seed}{without}'

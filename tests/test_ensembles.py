@@ -228,10 +228,11 @@ def test_features_for_p_of_w_are_of_the_same_images(
   assert places[0] == places[1]
 
 
-def test_members_of_other_seeds_have_no_p_of_w(
-  files, other_data_dir, tmp_path, capsys
+@pytest.mark.parametrize('other', [{'seed': 1}, {'held_out_fold': '1/2'}])
+def test_members_of_other_draws_have_no_p_of_w(
+  files, other_data_dir, tmp_path, capsys, other
 ):
-  other = write_member(tmp_path / 'seed1.npz', other_data_dir, seed=1)
+  other = write_member(tmp_path / 'other.npz', other_data_dir, **other)
   model = mrnn_jax.load([files[0], other])
   assert model.norm_features.shape == (0, D + OTHER_D)
   assert 'carry other training images' in capsys.readouterr().err

@@ -9,6 +9,7 @@ from mrnn_jax import models
 from mrnn_jax.config.task_facts import TASKS
 from mrnn_jax.config.training_fields import TrainingFields
 from mrnn_jax.config.writing_fields import WritingFields
+from mrnn_jax.data import folds
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import OBJECTIVES
 
@@ -36,6 +37,8 @@ def check(config: Any) -> None:
   for field in dataclasses.fields(config):
     check_value(field, getattr(config, field.name))
   parse_profile_steps(config.profile_steps)
+  if config.held_out_fold:
+    folds.parse(config.held_out_fold)
   if config.nbest > config.beam_size and not config.sample:
     raise InputError(
       f'--nbest={config.nbest} asks for more captions than '

@@ -55,6 +55,12 @@ class TrainingFields:
     'its own, and the learning rate is low unless it is given beside this. The '
     'features must be of the same encoder.',
   )
+  held_out_fold: str = flag(
+    '',
+    'Train without a part of the training images: 2/3 is the second of three. '
+    'Models of all parts, given as --teacher, teach of each image what those '
+    'say that have not read its captions.',
+  )
   batch_size: int = flag(100, 'Captions a step.', low=1)
   num_epochs: float = flag(12, 'Passes over the training captions.', above=0)
   train_views: int = flag(
@@ -145,7 +151,8 @@ class TrainingFields:
     '',
     'Learn from this trained model too, or from several, separated by commas, '
     'as an ensemble: from its probabilities of every training word. Workdirs '
-    'or files of task=export; of the same words.',
+    'or files of task=export; of the same words. Of models that were trained '
+    'with --held_out_fold each image is asked of those that left it out.',
     when=_LIKELIHOOD,
   )
   teacher_weight: float = flag(

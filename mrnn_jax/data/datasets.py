@@ -5,6 +5,7 @@ which are not, are kept in memory if they fit, and in a file if not.
 """
 
 from collections.abc import Mapping, Sequence
+import copy
 import dataclasses
 import re
 import threading
@@ -343,16 +344,18 @@ class Photos:
   """
 
   def __init__(self, dataset: Dataset, name: str, image_ids: Sequence[str]):
-    """Take the photos of a split.
-
-    Args:
-      dataset: one that has photos.
-      name: of the split.
-      image_ids: [N] its images.
-    """
+    """Take the photos of all N images of a split, in its order."""
     self.size, self.image_ids = dataset.photo_size, list(image_ids)
     self._place, self._name = (dataset.name, dataset.path), name
+    self._numbers = np.arange(len(self.image_ids))
     self._source: Records | None = None
+
+  def select(self, images: np.ndarray) -> 'Photos':
+    """Return the photos of some images, in the order given."""
+    selected = copy.copy(self)
+    selected.image_ids = [self.image_ids[i] for i in images]
+    selected._numbers = self._numbers[images]
+    return selected
 
   def __len__(self) -> int:
     return len(self.image_ids)
@@ -370,9 +373,9 @@ class Photos:
           name, path = self._place
           dataset = Dataset(name, path, *open_folder(path))
           source = Records(dataset, self._name)
-          source[int(index)]
+          source[int(self._numbers[index])]
           self._source = source
-    return self._source[int(index)]['photo']
+    return self._source[int(self._numbers[index])]['photo']
 
 
 def count_unknown(split: CaptionSplit, first: int = 0) -> np.ndarray:

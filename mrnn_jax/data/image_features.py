@@ -137,6 +137,35 @@ class Features:
     return np.concatenate([feature, record['views']])
 
 
+class SelectedFeatures(Features):
+  """The features [M, D] of some images, those of others being left."""
+
+  def __init__(self, whole: Features, images: np.ndarray):
+    """Take the features of N images, and the numbers [M] of those meant."""
+    self._whole, self._images = whole, np.asarray(images)
+    self.size, self.dtype = whole.size, whole.dtype
+    self.view_flips, self.cached_mb = whole.view_flips, whole.cached_mb
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def keep(self, index: int, record: Mapping[str, Any]) -> None:
+    """Refuse: they are kept where they come from."""
+    raise TypeError('these are of features that are kept already.')
+
+  def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+    """Return the features of some images: [...] --> [..., D]."""
+    return self._whole[self._images[indices]]
+
+  def views(self, indices: np.ndarray) -> np.ndarray:
+    """Return all views of some images: [...] --> [..., K, D]."""
+    return self._whole.views(self._images[indices])
+
+  def drawn(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """Return one view each of some images: [...], [...] --> [..., D]."""
+    return self._whole.drawn(self._images[indices], views)
+
+
 def feature_statistics(
   features: Features, num_views: int = 1, block: int = 1024
 ) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import jax
 
 from mrnn_jax import model_description, models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets, image_features
+from mrnn_jax.data import datasets, folds, image_features
 from mrnn_jax.data.input_pipeline import Batch
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.runtime import checkpoint as checkpoint_lib
@@ -120,6 +120,7 @@ class _Run:
       datasets.load_split(dataset, name, vocabulary, cache_mb, views=views)
       for name in ('train', 'validation')
     )
+    self.split = folds.without(self.split, config.held_out_fold)
     self.num_views = batches_lib.num_views(config, dataset)
     self.batches = batches_lib.create(
       config, self.split, self.num_views, len(devices), photos

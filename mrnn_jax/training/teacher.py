@@ -5,11 +5,16 @@ words: Kim & Rush 2016).  Features do not change in training, so the teacher
 reads each caption once, before the first step, and what it says is kept: of
 each target its k likeliest words.
 
+A model says other things of captions that it was trained on than of others.
+So of models that were trained with ``--held_out_fold`` each image is asked of
+those that left it out.
+
 Letters: C captions, W target words of all captions, k words kept of each, B
 rows, T steps, G captions a row, V vocabulary, D' the teacher's feature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import dataclasses
 import hashlib
 import io
 from typing import Any
@@ -19,8 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mrnn_jax import stored_model
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets, input_pipeline
+from mrnn_jax.data import datasets, folds, input_pipeline
+from mrnn_jax.data.image_features import SelectedFeatures
 from mrnn_jax.data.vocabulary import PAD, START, Vocabulary
 from mrnn_jax.runtime import files, parallel
 from mrnn_jax.runtime.errors import InputError
@@ -106,30 +113,97 @@ def load(
     InputError: there is no such teacher, it has other words, or the features
       that it wants are not at hand.
   """
-  model = TrainedModel.load(config.teacher, devices)
-  model.check_shared(config.teacher)
-  model.check_writes()
-  if model.vocabulary != vocabulary:
-    raise InputError(
-      f'--teacher={config.teacher} knows {len(model.vocabulary):,} words, the '
-      f'student {len(vocabulary):,}, or others: a teacher has the same words, '
-      'of the same captions and --min_word_count.'
-    )
+  taught = []
+  for paths, images in _who_teaches(config.teacher, split.image_ids):
+    model = TrainedModel.load(paths, devices)
+    model.check_shared(paths)
+    model.check_writes()
+    if model.vocabulary != vocabulary:
+      raise InputError(
+        f'--teacher={paths} knows {len(model.vocabulary):,} words, the student '
+        f'{len(vocabulary):,}, or others: a teacher has the same words, of the '
+        'same captions and --min_word_count.'
+      )
+    taught.append((model, images))
   k = min(config.teacher_words, len(vocabulary))
   path = epath.Path(config.workdir) / FILE
-  key = hashlib.sha256(
-    f'{model.identity()} {dataset.fingerprint} {k} '
-    f'{config.teacher_temperature}'.encode()
-  ).hexdigest()
+  who = ' '.join(
+    f'{model.identity()}'
+    + ('' if len(taught) == 1 else f' {_hash(images.tobytes())}')
+    for model, images in taught
+  )
+  key = _hash(
+    f'{who} {dataset.fingerprint} {k} {config.teacher_temperature}'.encode()
+  )
   said = _read(path, key)
   parallel.wait_for_all()
   if said is None:
-    said = _ask(model, _as_it_sees(model, dataset, split, config), config, k)
+    said = _ask_all(taught, dataset, split, config, k)
     if parallel.is_first():
       buffer = io.BytesIO()
       np.savez(buffer, key=np.asarray(key), words=said[0], probs=said[1])
       files.write_bytes(path, buffer.getvalue())
   return Teacher(split, *said, len(vocabulary))
+
+
+def _who_teaches(
+  teacher: str, image_ids: list[str]
+) -> list[tuple[str, np.ndarray]]:
+  """Return which models are asked of which images.
+
+  Args:
+    teacher: models, separated by commas.
+    image_ids: [N] the training images.
+
+  Returns:
+    Models, separated by commas, and numbers of images; each image once.
+
+  Raises:
+    InputError: some models left a fold out and others did not, or all have read
+      some image.
+  """
+  paths = files.split_paths(teacher)
+  held_out = {path: _folds(path) for path in paths}
+  if not any(any(folds_) for folds_ in held_out.values()):
+    return [(teacher, np.arange(len(image_ids)))]
+  # [members, N]: whether a model has read nothing of an image.
+  new = np.stack(
+    [
+      np.all([folds.is_in(image_ids, fold) for fold in held_out[path]], axis=0)
+      for path in paths
+    ]
+  )
+  if not new.any(1).all():
+    path = paths[int(np.argmin(new.any(1)))]
+    raise InputError(
+      f'--teacher={teacher}: {path} has read all training images, others were '
+      'trained with --held_out_fold: leave it out.'
+    )
+  if not new.any(0).all():
+    image = image_ids[int(np.argmin(new.any(0)))]
+    raise InputError(
+      f'--teacher={teacher}: all of them have read {image}: give models of all '
+      'parts of --held_out_fold.'
+    )
+  patterns, which = np.unique(new, axis=1, return_inverse=True)
+  return [
+    (
+      ','.join(path for path, asked in zip(paths, row, strict=True) if asked),
+      np.flatnonzero(which.ravel() == i),
+    )
+    for i, row in enumerate(patterns.T)
+  ]
+
+
+def _folds(path: str) -> list[str]:
+  """Return what a model left out of the training images, or its members."""
+  description = stored_model.read(path).description
+  members = description.get('ensemble', {}).get('members', [description])
+  return [member['config'].get('held_out_fold', '') for member in members]
+
+
+def _hash(text: bytes) -> str:
+  return hashlib.sha256(text).hexdigest()
 
 
 def _read(path: epath.Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -178,19 +252,38 @@ def _reordered(
   """Return a split with another one's features of the same images."""
   places = {image_id: i for i, image_id in enumerate(seen.image_ids)}
   order = np.asarray([places[image_id] for image_id in split.image_ids])
-  features = _Reordered(seen.features, order)
-  return datasets.CaptionSplit(**{**vars(split), 'given_features': features})
+  features = SelectedFeatures(seen.features, order)
+  return dataclasses.replace(split, given_features=features)
 
 
-class _Reordered:
-  """Features [N, D'] in another order."""
+def _ask_all(
+  taught: Sequence[tuple[TrainedModel, np.ndarray]],
+  dataset: datasets.Dataset,
+  split: datasets.CaptionSplit,
+  config: Config,
+  k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return words [W, k] and probabilities [W, k] of all targets.
 
-  def __init__(self, features: datasets.Features, order: np.ndarray):
-    self._features, self._order = features, order
-    self.dtype, self.size = features.dtype, features.size
-
-  def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-    return self._features[self._order[indices]]
+  Args:
+    taught: models, and the images that each is asked of.
+    dataset: that the student is trained on.
+    split: its training split.
+    config: of the run.
+    k: words that are kept.
+  """
+  W = split.lengths.sum()
+  words, probs = np.zeros((W, k), np.int32), np.zeros((W, k), np.float16)
+  first = np.cumsum(split.lengths) - split.lengths
+  for model, images in taught:
+    seen = _as_it_sees(model, dataset, split, config)
+    captions = folds.captions_of(split, images)
+    targets = np.concatenate(
+      [first[c] + np.arange(split.lengths[c]) for c in captions]
+    )
+    asked = _ask(model, folds.select(seen, images), config, k)
+    words[targets], probs[targets] = asked
+  return words, probs
 
 
 def _ask(

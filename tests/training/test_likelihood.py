@@ -4,15 +4,9 @@ import jax
 import numpy as np
 import pytest
 import small_models
-import tiny_run
 
-from mrnn_jax import models, stored_model
-from mrnn_jax.data import datasets, input_pipeline
 from mrnn_jax.data.vocabulary import PAD, START, UNK
-from mrnn_jax.runtime import checkpoint as checkpoint_lib
-from mrnn_jax.runtime import stopping
-from mrnn_jax.runtime.errors import InputError
-from mrnn_jax.training import loop, step, teacher
+from mrnn_jax.training import step
 from mrnn_jax.training.objectives import Likelihood, drop_tokens
 
 V = 9
@@ -147,29 +141,6 @@ def test_dropped_words_are_unknown_and_by_the_key_of_a_row():
   assert drop_tokens(tokens, 0.25, None) is tokens
 
 
-def test_the_teacher_stands_beside_its_words(split):
-  """Each target finds what was said of it, however captions are packed."""
-  said = np.repeat(np.arange(split.lengths.sum())[:, None], 2, axis=1)
-  taught = teacher.Teacher(split, said, said / 1e4, 30)
-  batches = input_pipeline.TrainingBatches(split, 6, 3, 2, seed=0)
-  first = np.cumsum(split.lengths) - split.lengths
-  for number in range(3):
-    batch = batches.batch(number)
-    found = taught.prepare(None, None, batch)
-    for b, captions in enumerate(batch['captions']):
-      expected = [
-        first[c] + n
-        for c in captions
-        if c >= 0
-        for n in range(split.lengths[c])
-      ]
-      targets = batch['targets'][b] != PAD
-      np.testing.assert_array_equal(
-        found['teacher_words'][b][targets, 0], expected
-      )
-  assert found['teacher_rest'][0, PAD] < 1e-5 < found['teacher_rest'][0, 4]
-
-
 def test_average_by_hand():
   params = [np.float32(x) for x in (5.0, 1.0, 2.0, 4.0)]
   average = {'a': np.float32(100.0)}
@@ -179,70 +150,3 @@ def test_average_by_hand():
     decay = min(0.3, (n - 1) / (9 + n))
     by_hand = value if n == 1 else decay * by_hand + (1 - decay) * value
     np.testing.assert_allclose(average['a'], by_hand, rtol=1e-6)
-
-
-def test_a_student_that_is_stopped_goes_on_to_the_same(
-  tiny_workdir, tiny_data_dir, tmp_path, monkeypatch
-):
-  options = {
-    'teacher': str(tiny_workdir),
-    'teacher_words': 3,
-    'average_decay': 0.9,
-    'token_dropout': 0.1,
-    'num_epochs': 2.0,
-  }
-  whole, stopped = (
-    tiny_run.config(tmp_path / name, tiny_data_dir, **options)
-    for name in ('whole', 'stopped')
-  )
-  loop.train(whole)
-  # What the teacher says of the first caption, by its own forward pass.
-  said = np.load(tmp_path / 'whole' / teacher.FILE)
-  stored = stored_model.read(tiny_workdir)
-  dataset = datasets.open_dataset('tiny', str(tiny_data_dir))
-  split = datasets.load_split(dataset, 'train', dataset.vocabulary(1))
-  network = models.create_model(
-    'm-rnn', len(dataset.vocabulary(1)), 8, stored.description['config']
-  )
-  tokens = split.caption_tokens(0)[None, :-1]
-  probs = 2 ** log2_softmax(
-    small_models.apply(
-      network, stored.variables, tokens, split.features[np.zeros((1, 1), int)]
-    )
-  )
-  best = np.argsort(-probs[0], axis=-1)[:, :3]
-  length = split.lengths[0]
-  np.testing.assert_array_equal(said['words'][:length], best)
-  np.testing.assert_allclose(
-    said['probs'][:length], np.take_along_axis(probs[0], best, 1), rtol=2e-3
-  )
-
-  asked = []
-  monkeypatch.setattr(
-    stopping, 'requested', lambda: asked.append(0) or len(asked) == 6
-  )
-  with pytest.raises(stopping.Stopped):
-    loop.train(stopped)
-  monkeypatch.undo()
-  monkeypatch.setattr(teacher, '_ask', None)  # It is not asked again.
-  loop.train(stopped)
-  assert tiny_run.last_state(tmp_path / 'whole') == tiny_run.last_state(
-    tmp_path / 'stopped'
-  )
-  with checkpoint_lib.Checkpoints(tmp_path / 'whole') as checkpoints:
-    state = checkpoints.restore(checkpoints.best_step()).state
-  used = stored_model.read(tmp_path / 'whole').variables['params']
-  np.testing.assert_array_equal(
-    used['recurrent'], state['average']['recurrent']
-  )
-  assert (used['recurrent'] != state['params']['recurrent']).any()
-
-
-def test_a_teacher_of_other_words_is_refused(
-  tiny_workdir, tiny_data_dir, tmp_path
-):
-  config = tiny_run.config(
-    tmp_path, tiny_data_dir, min_word_count=15, teacher=str(tiny_workdir)
-  )
-  with pytest.raises(InputError, match='a teacher has the same words'):
-    loop.train(config)
