@@ -24,6 +24,7 @@ class SeesPhotos:
   """The part of ``TrainedModel`` that has to do with its encoder."""
 
   vocabulary: Vocabulary
+  config: config_lib.Config
   dataset: Mapping[str, Any]
   devices: list[jax.Device]
   encoder: Mapping[str, Any] | None
@@ -108,16 +109,47 @@ class SeesPhotos:
       return split
     key = (dataset.fingerprint, name)
     if key not in self._encoded:
-      from mrnn_jax.encoders.stored_photos import StoredPhotos
-
-      encoded = []
-      for network, _ in self.networks(config.encoder_weights):
-        params = parallel.replicate(network.params, self.devices)
-        stored = StoredPhotos(network, self.devices)
-        encoded.append(stored.features(params, split.photos))
-      features = np.concatenate(encoded, axis=1)
-      self._encoded[key] = datasets.Features.of_array(features)
+      self._encoded[key] = self._encode(split, config)
     return dataclasses.replace(split, given_features=self._encoded[key])
+
+  def draw_training_images(
+    self, dataset: 'datasets.Dataset', config: config_lib.Config, count: int
+  ) -> np.ndarray:
+    """Return [K, D] features of training images, to estimate P(w) from.
+
+    All processes call this at the same time.
+
+    Args:
+      dataset: that the model was trained on.
+      config: see ``load_split``.
+      count: K; fewer where there are not so many.
+    """
+    from mrnn_jax.data import datasets, folds
+
+    split = datasets.load_split(
+      dataset, 'train', self.vocabulary, 0, views=config.eval_views
+    )
+    drawn = datasets.sample_images(
+      len(split.image_ids), count, self.config.seed
+    )
+    split = folds.select(split, drawn)
+    if self.sees_photos_of(dataset):
+      return self._encode(split, config).all()
+    return split.features.all()
+
+  def _encode(
+    self, split: 'datasets.CaptionSplit', config: config_lib.Config
+  ) -> 'datasets.Features':
+    """Return the features of a split's photos by the model's encoders."""
+    from mrnn_jax.data import datasets
+    from mrnn_jax.encoders.stored_photos import StoredPhotos
+
+    encoded = []
+    for network, _ in self.networks(config.encoder_weights):
+      params = parallel.replicate(network.params, self.devices)
+      stored = StoredPhotos(network, self.devices)
+      encoded.append(stored.features(params, split.photos))
+    return datasets.Features.of_array(np.concatenate(encoded, axis=1))
 
   @functools.cached_property
   def _encoded(self) -> dict[tuple[str, str], 'datasets.Features']:

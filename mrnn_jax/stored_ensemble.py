@@ -147,7 +147,7 @@ def _join(
     },
     'dataset': {
       **of[0],
-      'fingerprint': joined_fingerprint([x.get('fingerprint', '') for x in of]),
+      'fingerprint': joined_fingerprint(_fingerprints(of)),
       'feature_size': size,
       'encoder': vars(Encoder.joined([Encoder(**x['encoder']) for x in of])),
     },
@@ -203,6 +203,12 @@ def _data_dirs(first: Sequence[StoredModel]) -> str:
   return ','.join(remembered)
 
 
+def _fingerprints(of: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Return the fingerprints of datasets; one, where all are the same."""
+  found = [dataset.get('fingerprint', '') for dataset in of]
+  return found[:1] if len(set(found)) == 1 else found
+
+
 def _norm_features(first: Sequence[StoredModel]) -> np.ndarray:
   """Return [K, D] features of training images, those of all encoders.
 
@@ -218,8 +224,9 @@ def _norm_features(first: Sequence[StoredModel]) -> np.ndarray:
       print(
         'note: the models of the ensemble carry other training images '
         f'({messages.listed(sorted(map(str, draws)))}): it has no P(w), and '
-        'ranks sentences by perplexity. Models of several encoders that are '
-        'trained with one --seed have the same.',
+        'ranks sentences by perplexity, where no training images are at hand '
+        'to draw others from. --task=export with their dataset writes it with '
+        'such.',
         file=sys.stderr,
       )
     size = sum(model.norm_features.shape[1] for model in first)

@@ -20,6 +20,7 @@ from mrnn_jax.data import datasets
 from mrnn_jax.runtime import parallel, stopping, workdir_lock
 from mrnn_jax.runtime.along import PRETRAINED
 from mrnn_jax.runtime.errors import InputError
+from mrnn_jax.runtime.progress import say
 from mrnn_jax.trained import TrainedModel
 
 
@@ -177,6 +178,25 @@ def _open(model: TrainedModel, config: Config) -> datasets.Dataset:
   return dataset
 
 
+def _with_drawn(
+  model: TrainedModel, dataset: datasets.Dataset, config: Config
+) -> TrainedModel:
+  """Return a model that carries training images, to estimate P(w) from.
+
+  Ensembles of models that carry other ones have none; the dataset has.
+  """
+  from mrnn_jax.evaluation.reranking import NUM_IMAGES
+
+  wanted = max(config.norm_images, NUM_IMAGES if config.rerank else 0)
+  if len(model.norm_features) or not (model.writes and model.model.sees_images):
+    return model
+  if not wanted or not model.knows(dataset):
+    return model
+  say(f'note: {wanted} training images of {dataset.place} are drawn for P(w)')
+  drawn = model.draw_training_images(dataset, config, wanted)
+  return dataclasses.replace(model, norm_features=drawn)
+
+
 def _within_norm_images(model: TrainedModel, config: Config) -> Config:
   """Take as many training images as there are, where fewer than K are."""
   return config.replace(norm_images=model.num_norm_images(config.norm_images))
@@ -189,6 +209,8 @@ def evaluate(config: Config) -> None:
 
   model = _load(config)
   dataset = _open(model, config)
+  if config.retrieval or config.rerank:
+    model = _with_drawn(model, dataset, config)
   result = evaluate_lib.evaluate(
     model, dataset, _within_norm_images(model, config)
   )
@@ -221,6 +243,8 @@ def caption(config: Config) -> None:
   from mrnn_jax.evaluation import evaluate as evaluate_lib
 
   dataset = _open(model, config)
+  if config.rerank:
+    model = _with_drawn(model, dataset, config)
   captions.write_captions(
     model,
     evaluate_lib.load_split(model, dataset, config, False),
@@ -246,6 +270,7 @@ def calibrate(config: Config) -> None:
   model.check_writes()
   model.check_ranks()
   dataset = _open(model, config)
+  model = _with_drawn(model, dataset, config)
   split = evaluate_lib.load_split(
     model, dataset, config.replace(split='validation'), False
   )
@@ -289,6 +314,7 @@ def retrieve(config: Config) -> None:
   model = _load(config)
   model.check_ranks()
   dataset = _open(model, config)
+  model = _with_drawn(model, dataset, config)
   split = evaluate_lib.load_split(
     model, dataset, config, config.first_caption_only
   )
@@ -338,9 +364,13 @@ def score(config: Config) -> None:
 
 
 def export(config: Config) -> None:
-  """Write the workdir's best model to one file."""
+  """Write the workdir's best model, or an ensemble, to one file."""
   path = epath.Path(config.output or epath.Path(config.workdir) / 'model.npz')
   model = _load(config)
+  if not len(model.norm_features):
+    # Where its dataset is not here, loading has said that it has no P(w).
+    with contextlib.suppress(InputError):
+      model = _with_drawn(model, _open(model, config), config)
   model.save(path, model.num_norm_images(config.norm_images))
   print(f'wrote {path} ({path.stat().length / 1e6:.1f} MB)')
 

@@ -1,5 +1,8 @@
 """Ensembles of models that were trained with their encoders."""
 
+import functools
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import tiny_cnn
 
 import mrnn_jax
 from mrnn_jax import config as config_lib
-from mrnn_jax import models, stored_model
+from mrnn_jax import models, stored_model, tasks
 from mrnn_jax.data import augmentation, datasets
 from mrnn_jax.data.feature_files import Encoder
 from mrnn_jax.runtime.errors import InputError
@@ -28,11 +31,15 @@ def place(tmp_path_factory):
     yield folder
 
 
-def write_member(path, place, seed, blocks=()):
+def write_member(path, place, seed, blocks=(), draw=0):
   """A model file, of whose encoder some blocks are others, and a network."""
   dataset = datasets.open_dataset('boxes', str(place))
   config = config_lib.Config(
-    dataset='boxes', min_word_count=1, data_dir=str(place), **SIZES
+    dataset='boxes',
+    min_word_count=1,
+    data_dir=str(place),
+    seed=draw,
+    **SIZES,
   )
   vocabulary = dataset.vocabulary(1)
   model = models.create_model(
@@ -118,6 +125,40 @@ def test_each_member_sees_the_photos_by_its_own_encoder(place, members):
     np.log(np.mean(each, axis=0)).sum(),
     rtol=1e-4,
   )
+
+
+def test_training_images_are_drawn_from_the_dataset(place, members, tmp_path):
+  """Members of other seeds carry other ones: P(w) is of images of both."""
+  files, params = members
+  other = tmp_path / 'other.npz'
+  params = [params[0], write_member(other, place, 6, ['head'], draw=1)]
+  given = f'{files[0]},{other}'
+  ensemble = mrnn_jax.load(given)
+  assert len(ensemble.norm_features) == 0
+  dataset = datasets.open_dataset('boxes', str(place))
+  assert ensemble.knows(dataset)
+  train = datasets.load_split(dataset, 'train', ensemble.vocabulary)
+  drawn = np.random.default_rng((0, 1)).permutation(4)[:3]
+  pixels = np.stack(
+    [augmentation.decode(train.photos[i], tiny_cnn.SIDE) for i in drawn]
+  )
+  want = np.concatenate(
+    [tiny_cnn.MODULE.apply({'params': x}, pixels) for x in params], axis=1
+  )
+  found = ensemble.draw_training_images(dataset, config_lib.Config(), 3)
+  np.testing.assert_allclose(found, want, atol=1e-4)
+  # One file takes them along; what is ranked has P(w) without that.
+  task = functools.partial(run_task, model_file=given, norm_images=3)
+  task('export', output=str(tmp_path / 'one.npz'))
+  stored = mrnn_jax.load(tmp_path / 'one.npz').norm_features
+  np.testing.assert_allclose(stored, want, rtol=2e-3, atol=2e-3)
+  task('evaluate', workdir=str(tmp_path), rerank='pmi', beam_size=2)
+  result = json.loads((tmp_path / 'evaluation.json').read_text())
+  assert result['convention']['norm_images'] == 3
+
+
+def run_task(task, **values):
+  tasks.run(config_lib.Given({'task': task, 'dataset': 'boxes', **values}))
 
 
 def test_models_of_one_trained_encoder_share_what_it_sees(place, members):
