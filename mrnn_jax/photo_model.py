@@ -82,6 +82,7 @@ class SeesPhotos:
     name: str,
     config: config_lib.Config,
     first_caption_only: bool = False,
+    num_encoders: int | None = None,
   ) -> 'datasets.CaptionSplit':
     """Read a split in the model's words, its images as the model sees them.
 
@@ -94,6 +95,8 @@ class SeesPhotos:
       config: where features are kept, what those of several views are, and the
         encoder's weights file, where no pip package brings it.
       first_caption_only: whether other captions are left out.
+      num_encoders: where it sees photos by several encoders, the first so many
+        are to encode them; None: all, whose features are put together.
     """
     from mrnn_jax.data import datasets
 
@@ -107,9 +110,9 @@ class SeesPhotos:
     )
     if not self.sees_photos_of(dataset):
       return split
-    key = (dataset.fingerprint, name)
+    key = (dataset.fingerprint, name, num_encoders)
     if key not in self._encoded:
-      self._encoded[key] = self._encode(split, config)
+      self._encoded[key] = self._encode(split, config, num_encoders)
     return dataclasses.replace(split, given_features=self._encoded[key])
 
   def draw_training_images(
@@ -138,20 +141,23 @@ class SeesPhotos:
     return split.features.all()
 
   def _encode(
-    self, split: 'datasets.CaptionSplit', config: config_lib.Config
+    self,
+    split: 'datasets.CaptionSplit',
+    config: config_lib.Config,
+    num_encoders: int | None = None,
   ) -> 'datasets.Features':
     """Return the features of a split's photos by the model's encoders."""
     from mrnn_jax.data import datasets
     from mrnn_jax.encoders.stored_photos import StoredPhotos
 
     encoded = []
-    for network, _ in self.networks(config.encoder_weights):
+    for network, _ in self.networks(config.encoder_weights)[:num_encoders]:
       params = parallel.replicate(network.params, self.devices)
       stored = StoredPhotos(network, self.devices)
       encoded.append(stored.features(params, split.photos))
     return datasets.Features.of_array(np.concatenate(encoded, axis=1))
 
   @functools.cached_property
-  def _encoded(self) -> dict[tuple[str, str], 'datasets.Features']:
+  def _encoded(self) -> dict[tuple[str, str, int | None], 'datasets.Features']:
     """The features of splits whose photos were encoded so far."""
     return {}

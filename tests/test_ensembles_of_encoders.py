@@ -106,6 +106,8 @@ def test_each_member_sees_the_photos_by_its_own_encoder(place, members):
   assert np.abs(want[1] - want[2]).max() > 0.1
   found = np.stack([split.features[i] for i in range(2)])
   np.testing.assert_allclose(found, np.concatenate(want, axis=1), atol=1e-4)
+  first = ensemble.load_split(dataset, 'test', config, num_encoders=1)
+  np.testing.assert_allclose(first.features.all(), want[0], atol=1e-4)
   # One's own photos, and what is written to one file.
   ensemble.save(place / 'one.npz')
   stored = mrnn_jax.load(place / 'one.npz')

@@ -114,11 +114,6 @@ def check(config: Any) -> None:
     raise InputError(
       '--rerank_neighbors goes with --length_protocol=end_sign only.'
     )
-  if config.rerank and config.rerank_neighbors:
-    raise InputError(
-      f'give --rerank={config.rerank} or --rerank_neighbors, not both: there '
-      'is one order.'
-    )
   if config.rerank and (config.sample or config.beam_size == 1):
     raise InputError(
       f'--rerank={config.rerank} chooses among hypotheses of a beam: leave it '

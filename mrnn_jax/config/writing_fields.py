@@ -155,6 +155,16 @@ class WritingFields:
     low=0,
     high=10,
   )
+  rerank_weight: float = flag(
+    0.01,
+    'With rerank=pmi and rerank_neighbors: what a unit of log P(w|I) / P(w)^a '
+    'counts beside the likeness to the captions of similar images, which is 0 '
+    'to 1.',
+    WRITING,
+    when=(_PMI, _RERANKING),
+    low=0,
+    high=10,
+  )
   confidence_cider: float = flag(
     0.5,
     'CIDEr-D that a caption is to be above: confidence is the chance that it '

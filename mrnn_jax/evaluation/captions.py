@@ -73,10 +73,12 @@ def caption_lines(
   calibration = calibration_for(model, config, prefix)
   whole_beam = reranked or calibration is not None
   found = hypotheses(model, image_ids, features, config, prefix, whole_beam)
-  if consensus:
-    found = reranking.by_consensus(consensus, features, found)
-  elif reranked:
+  if config.rerank == 'pmi':
     found = reranking.by_pmi(model, found, config.rerank_exponent)
+  if consensus:
+    found = reranking.by_consensus(
+      consensus, features, found, config.rerank_weight
+    )
   judged: list[tuple[dict[str, Any], reranking.Hypotheses]] = [
     ({}, hs) for hs in found
   ]
@@ -185,11 +187,15 @@ def make_consensus(
     return None
   # Read twice at most: the captions, and the features to find neighbours by.
   cache_mb = min(config.feature_cache_mb, _CONSENSUS_CACHE_MB)
+  # The first encoder of an ensemble finds the neighbours.
   split = model.load_split(
-    dataset, 'train', config.replace(feature_cache_mb=cache_mb)
+    dataset,
+    'train',
+    config.replace(feature_cache_mb=cache_mb),
+    num_encoders=1,
   )
   size = None
-  if model.ensemble:  # Its first encoder finds the neighbours.
+  if model.ensemble:
     size = model.ensemble['members'][0]['dataset']['feature_size']
   return Consensus(
     split.features,

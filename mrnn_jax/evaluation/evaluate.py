@@ -234,11 +234,7 @@ def convention(
     'no_repeat_ngram': config.no_repeat_ngram,
     'rerank_neighbors': config.rerank_neighbors,
     'rerank_captions': config.rerank_captions if config.rerank_neighbors else 0,
-    **(
-      {'rerank': config.rerank, 'rerank_exponent': config.rerank_exponent}
-      if config.rerank
-      else {}
-    ),
+    **_pmi(config),
     'length_protocol': config.length_protocol,
     'context_words': config.context_words,
     'first_caption_only': config.first_caption_only,
@@ -247,3 +243,13 @@ def convention(
     'rank_dtype': rank_lib.operand_dtype(config.rank_dtype, model.devices),
     'ties': 'against',
   }
+
+
+def _pmi(config: Config) -> dict[str, Any]:
+  """Return what is to be known of an order by P(w|I) / P(w)^a, if any."""
+  if not config.rerank:
+    return {}
+  known = {'rerank': config.rerank, 'rerank_exponent': config.rerank_exponent}
+  if config.rerank_neighbors:
+    known['rerank_weight'] = config.rerank_weight
+  return known

@@ -21,9 +21,20 @@ NUM_IMAGES = 30
 
 
 def by_consensus(
-  consensus: Consensus, features: np.ndarray, found: list[Hypotheses]
+  consensus: Consensus,
+  features: np.ndarray,
+  found: list[Hypotheses],
+  pmi_weight: float = 0.0,
 ) -> list[Hypotheses]:
-  """Return each image's hypotheses, the most agreed first, with its score."""
+  """Return each image's hypotheses, the most agreed first, with its score.
+
+  Args:
+    consensus: says how like the captions of similar images each is, 0 to 1.
+    features: [N, D] raw features of the images.
+    found: the hypotheses of each image.
+    pmi_weight: what the logarithm of ``by_pmi``, where hypotheses have it,
+      counts beside that.
+  """
   own = parallel.own_rows(len(found))
   scores = np.zeros((len(own), max(map(len, found))))
   nearest = consensus.neighbors(features[own])
@@ -36,7 +47,11 @@ def by_consensus(
     [{**h, 'consensus': float(x)} for h, x in zip(hs, row, strict=False)]
     for hs, row in zip(found, scores, strict=True)
   ]
-  return [sorted(hs, key=lambda h: -h['consensus']) for hs in scored]
+
+  def score(h: dict[str, Any]) -> float:
+    return h['consensus'] + pmi_weight * h.get('pmi', 0.0)
+
+  return [sorted(hs, key=score, reverse=True) for hs in scored]
 
 
 def by_pmi(

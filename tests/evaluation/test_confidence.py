@@ -247,10 +247,40 @@ def test_order_by_pmi(workdir, model):
   assert [x['caption'] for x in same] == [x['caption'] for x in plain]
 
 
+def test_order_by_consensus_and_pmi():
+  """Likeness to captions and w log P(w|I)/P(w)^a are added, by hand."""
+
+  class Likeness:
+    def neighbors(self, features):
+      return np.zeros((len(features), 1), int)
+
+    def scores(self, neighbors, captions):
+      return [{'a': 0.30, 'b': 0.25, 'c': 0.10}[x] for x in captions]
+
+  said = {'a': -9, 'b': -2, 'c': 4}
+  found = [[{'caption': x, 'pmi': y} for x, y in said.items()]]
+  for weight, expected in ((0, 'abc'), (0.01, 'bac'), (0.05, 'cba')):
+    (ordered,) = reranking.by_consensus(
+      Likeness(), np.zeros((1, 2)), found, weight
+    )
+    assert ''.join(h['caption'] for h in ordered) == expected
+    assert ordered[expected.index('b')]['consensus'] == 0.25
+
+
+def test_both_orders_from_the_command_line(workdir):
+  """captions.jsonl is in the order of the sum of what it says itself."""
+  options = {'rerank': 'pmi', 'rerank_neighbors': 3, 'rerank_weight': 0.2}
+  changed = 0
+  for line in lines(workdir, nbest=3, **options):
+    sums = [h['consensus'] + 0.2 * h['pmi'] for h in line['nbest']]
+    assert sums == sorted(sums, reverse=True)
+    changed += line['consensus'] < max(h['consensus'] for h in line['nbest'])
+  assert changed
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'rerank_neighbors': 5}, 'not both'),
     ({'beam_size': 1}, 'among hypotheses of a beam'),
     ({'length_protocol': 'reference'}, 'end_sign only'),
   ],
