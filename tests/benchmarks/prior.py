@@ -1,7 +1,7 @@
 """Which training images P(w) is best estimated from (section 6).
 
 ``python -m tests.benchmarks.prior --model_file=W --data_dir=D --keep=FILE.npz``
-computes P(w|I) of two sentences each of 250 validation images for these images
+computes P(w|I) of a sentence each of 250 validation images for these images
 and for every training image, and ranks the sentences for each image by
 P(w|I) / P(w), with P(w) from
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument('--data_dir', required=True)
   parser.add_argument('--dataset', default='flickr8k')
   parser.add_argument('--images', type=int, default=250)
-  parser.add_argument('--captions', type=int, default=2, help='of each')
+  parser.add_argument('--captions', type=int, default=1, help='of each')
   parser.add_argument('--keep', help='where P(w|I) is kept, to be read again')
   args = parser.parse_args(argv)
   kept = pathlib.Path(args.keep) if args.keep else None
