@@ -162,7 +162,9 @@ class _Job:
       if not K:
         raise InputError(
           '--score_normalized estimates P(w) from training images, and '
-          f'--norm_images={config.norm_images} or the model gives none.'
+          f'--norm_images={config.norm_images} or the model gives none. An '
+          'ensemble gets them where its dataset is: write it to one file by '
+          '--task=export.'
         )
       self._drawn = model.drawn_features(K)
     self._inputs = Inputs(config.score_input, self._fields)
