@@ -190,7 +190,14 @@ def _with_drawn(
   wanted = max(config.norm_images, NUM_IMAGES if config.rerank else 0)
   if len(model.norm_features) or not (model.writes and model.model.sees_images):
     return model
-  if not wanted or not model.knows(dataset):
+  if not wanted:
+    return model
+  words = dataset.vocabulary(model.config.min_word_count)
+  if dataset.name != model.dataset['name'] or words != model.vocabulary:
+    say(
+      f'note: {dataset.place} is not what the models were trained on: no '
+      'training images are drawn from it for P(w)'
+    )
     return model
   say(f'note: {wanted} training images of {dataset.place} are drawn for P(w)')
   drawn = model.draw_training_images(dataset, config, wanted)
@@ -367,10 +374,13 @@ def export(config: Config) -> None:
   """Write the workdir's best model, or an ensemble, to one file."""
   path = epath.Path(config.output or epath.Path(config.workdir) / 'model.npz')
   model = _load(config)
-  if not len(model.norm_features):
-    # Where its dataset is not here, loading has said that it has no P(w).
-    with contextlib.suppress(InputError):
+  if model.ensemble and not len(model.norm_features) and config.norm_images:
+    try:
       model = _with_drawn(model, _open(model, config), config)
+    except InputError as error:
+      say(f'note: the file has no training images for P(w): {error}')
+  if not parallel.is_first():
+    return
   model.save(path, model.num_norm_images(config.norm_images))
   print(f'wrote {path} ({path.stat().length / 1e6:.1f} MB)')
 

@@ -13,6 +13,7 @@ from mrnn_jax import config as config_lib
 from mrnn_jax import models, stored_model, tasks
 from mrnn_jax.data import augmentation, datasets
 from mrnn_jax.data.feature_files import Encoder
+from mrnn_jax.evaluation import captions
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training import run_record
 
@@ -74,10 +75,10 @@ def members(place):
   return files, params
 
 
-def seen_by(params, split):
+def seen_by(params, split, count=2):
   """[N, D] what an encoder makes of the photos of a split."""
   pixels = [
-    augmentation.decode(split.photos[i], tiny_cnn.SIDE) for i in range(2)
+    augmentation.decode(split.photos[i], tiny_cnn.SIDE) for i in range(count)
   ]
   return tiny_cnn.MODULE.apply({'params': params}, np.stack(pixels))
 
@@ -108,6 +109,17 @@ def test_each_member_sees_the_photos_by_its_own_encoder(place, members):
   np.testing.assert_allclose(found, np.concatenate(want, axis=1), atol=1e-4)
   first = ensemble.load_split(dataset, 'test', config, num_encoders=1)
   np.testing.assert_allclose(first.features.all(), want[0], atol=1e-4)
+  # The first one finds neighbours: of two test photos, among four.
+  asked = config.replace(rerank_neighbors=1)
+  for model, features in (
+    (ensemble, found),
+    (mrnn_jax.load(files[0]), want[0]),
+  ):
+    consensus = captions.make_consensus(model, dataset, asked)
+    nearest = consensus.neighbors(np.asarray(features))
+    there = seen_by(params[0], model.load_split(dataset, 'train', config), 4)
+    far = np.square(want[0][:, None] - there[None]).sum(-1)
+    np.testing.assert_array_equal(nearest[:, 0], far.argmin(1))
   # One's own photos, and what is written to one file.
   ensemble.save(place / 'one.npz')
   stored = mrnn_jax.load(place / 'one.npz')

@@ -13,11 +13,11 @@ from mrnn_jax.data import folds
 from mrnn_jax.runtime.errors import InputError
 from mrnn_jax.training.objectives import OBJECTIVES
 
-# What a model that is fitted at one go has no use for but the seed.
+# What a model that is fitted at one go has no use for.
 _OF_STEPS = frozenset(
   field.name
   for field in dataclasses.fields(TrainingFields)
-  if field.name != 'seed'
+  if field.name not in ('seed', 'held_out_fold')
 ) | {
   'accumulate_steps',
   'keep_checkpoints',

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from mrnn_jax.config.task_facts import TASKS
+from mrnn_jax.runtime import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,12 @@ DATASET = When(
   lambda c: not (c.task in ('caption', 'score') and (c.photos or c.features)),
   'with --photos or --features',
   'leave these out',
+)
+# An ensemble's training images for P(w) may have to be drawn from a dataset.
+SEVERAL_TO_EXPORT = When(
+  lambda c: c.task != 'export' or len(files.split_paths(c.model_file)) > 1,
+  'in exporting one model, which has all that it needs',
+  'name several models by --model_file=A,B',
 )
 TRAINS_ENCODER = When(
   lambda c: c.train_encoder != 'none',

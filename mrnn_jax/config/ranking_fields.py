@@ -3,7 +3,7 @@
 import dataclasses
 
 from mrnn_jax import models
-from mrnn_jax.config.fields import FEATURES, When, flag
+from mrnn_jax.config.fields import FEATURES, SEVERAL_TO_EXPORT, When, flag
 from mrnn_jax.config.task_facts import EVALUATION, RANKING, TRAINING
 from mrnn_jax.runtime import beam_engine
 
@@ -178,8 +178,9 @@ class OwnFields:
       'caption',
       'rank',
       'score',
+      'export',
     ),
-    when=(_SEES_PHOTOS,),
+    when=(_SEES_PHOTOS, SEVERAL_TO_EXPORT),
   )
 
 

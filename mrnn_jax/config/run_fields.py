@@ -4,7 +4,14 @@ import dataclasses
 
 from mrnn_jax import models
 from mrnn_jax.config import task_facts
-from mrnn_jax.config.fields import DATASET, PHOTOS, TRAINS_ENCODER, When, flag
+from mrnn_jax.config.fields import (
+  DATASET,
+  PHOTOS,
+  SEVERAL_TO_EXPORT,
+  TRAINS_ENCODER,
+  When,
+  flag,
+)
 from mrnn_jax.config.task_facts import TASKS, TRAINING, WRITING, all_but
 from mrnn_jax.data import datasets
 from mrnn_jax.data.image_features import FIRST, VIEWS
@@ -67,8 +74,8 @@ class RunFields:
     '',
     "Folder of prepared datasets. Default: TFDS's own. Of several, separated "
     'by commas, the features of an image are put together.',
-    all_but('rank', 'export'),
-    when=(DATASET,),
+    all_but('rank'),
+    when=(DATASET, SEVERAL_TO_EXPORT),
     remembered=True,
   )
   split: str = flag(
@@ -83,8 +90,8 @@ class RunFields:
     'What the feature of an image is that has several views, wherever it is '
     'not training that draws one: the first, which is the whole photo, or the '
     'average of all.',
-    ('train', *WRITING, 'retrieve', 'calibrate', 'score'),
-    when=(DATASET,),
+    ('train', *WRITING, 'retrieve', 'calibrate', 'score', 'export'),
+    when=(DATASET, SEVERAL_TO_EXPORT),
     remembered=True,
     choices=VIEWS,
   )

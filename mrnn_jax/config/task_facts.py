@@ -52,7 +52,7 @@ TASKS = {
     stopped='what is scored is kept; the same command goes on from there.',
   ),
   'report': Task('(a page of what was written)', shared=False),
-  'export': Task('(one file)', shared=False),
+  'export': Task('(one file)'),
 }
 
 # Those that do a certain thing, for the fields that shape it.

@@ -48,15 +48,16 @@ def without(split: CaptionSplit, fold: str) -> CaptionSplit:
   """Return a split without the images of a fold; of '' the split itself.
 
   Raises:
-    InputError: no image is left.
+    InputError: no image is in the fold, or none is left.
   """
   if not fold:
     return split
   kept = np.flatnonzero(~is_in(split.image_ids, fold))
-  if not len(kept):
+  if len(kept) in (0, len(split.image_ids)):
+    what = 'all' if not len(kept) else 'none'
     raise InputError(
-      f'--held_out_fold={fold} leaves none of the {len(split.image_ids)} '
-      f'images of the {split.name} split.'
+      f'--held_out_fold={fold} holds {what} of the {len(split.image_ids)} '
+      f'images of the {split.name} split: name a part of another size.'
     )
   return select(split, kept)
 

@@ -11,6 +11,7 @@ import numpy as np
 from mrnn_jax.config import Config
 from mrnn_jax.config.decoding import decode_options
 from mrnn_jax.data import datasets
+from mrnn_jax.data.feature_files.table import Encoder
 from mrnn_jax.data.vocabulary import UNK, tokenize
 from mrnn_jax.decoding import generate
 from mrnn_jax.decoding.consensus import Consensus
@@ -187,16 +188,17 @@ def make_consensus(
     return None
   # Read twice at most: the captions, and the features to find neighbours by.
   cache_mb = min(config.feature_cache_mb, _CONSENSUS_CACHE_MB)
-  # The first encoder of an ensemble finds the neighbours.
+  size = num_encoders = None
+  if model.ensemble:  # What its first member sees finds the neighbours.
+    seen = model.ensemble['members'][0]['dataset']
+    size = seen['feature_size']
+    num_encoders = len(Encoder(**seen['encoder']).parts)
   split = model.load_split(
     dataset,
     'train',
     config.replace(feature_cache_mb=cache_mb),
-    num_encoders=1,
+    num_encoders=num_encoders,
   )
-  size = None
-  if model.ensemble:
-    size = model.ensemble['members'][0]['dataset']['feature_size']
   return Consensus(
     split.features,
     split.captions,

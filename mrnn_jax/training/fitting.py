@@ -9,7 +9,7 @@ import numpy as np
 
 from mrnn_jax import models
 from mrnn_jax.config import Config
-from mrnn_jax.data import datasets, image_features
+from mrnn_jax.data import datasets, folds, image_features
 from mrnn_jax.data.vocabulary import Vocabulary
 from mrnn_jax.evaluation.perplexity import TeacherForcing, perplexities
 from mrnn_jax.metrics.ranks import ImageRanks, WrongSentences
@@ -55,6 +55,7 @@ def train(
     )
     for name in ('train', 'validation')
   )
+  split = folds.without(split, config.held_out_fold)
   model = models.create_model(
     config.model, len(vocabulary), dataset.feature_size, config.fixed()
   )

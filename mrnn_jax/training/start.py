@@ -79,6 +79,13 @@ def load(
       f'the model of --init_from={config.init_from} has another '
       f'{", ".join(sorted(different))}: leave that to it.'
     )
+  fold = config.held_out_fold
+  if fold and model.config.held_out_fold != fold:
+    raise InputError(
+      f'--held_out_fold={fold}, but the model of --init_from='
+      f'{config.init_from} has read that part of the training images: begin '
+      'from one that was trained without it, or from nothing.'
+    )
   wanted = dataset.vocabulary(config.min_word_count)
   vocabulary = model.vocabulary.extended(wanted.words)
   num_new = len(vocabulary) - len(model.vocabulary)

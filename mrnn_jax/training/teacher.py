@@ -127,11 +127,10 @@ def load(
     taught.append((model, images))
   k = min(config.teacher_words, len(vocabulary))
   path = epath.Path(config.workdir) / FILE
-  who = ' '.join(
-    f'{model.identity()}'
-    + ('' if len(taught) == 1 else f' {_hash(images.tobytes())}')
+  who = [
+    (model.identity(), [split.image_ids[i] for i in images])
     for model, images in taught
-  )
+  ]
   key = _hash(
     f'{who} {dataset.fingerprint} {k} {config.teacher_temperature}'.encode()
   )
@@ -173,8 +172,9 @@ def _who_teaches(
       for path in paths
     ]
   )
-  if not new.any(1).all():
-    path = paths[int(np.argmin(new.any(1)))]
+  for path, is_new in zip(paths, new, strict=True):
+    if is_new.any() or all(held_out[path]):
+      continue  # Some are asked of none that this student reads.
     raise InputError(
       f'--teacher={teacher}: {path} has read all training images, others were '
       'trained with --held_out_fold: leave it out.'
@@ -226,24 +226,23 @@ def _as_it_sees(
   config: Config,
 ) -> datasets.CaptionSplit:
   """Return the training split with the features that the teacher wants."""
-  own = model.config.data_dir
+  source = dataset
   try:
     model.check_dataset(dataset)
   except InputError as error:
-    if not own:
+    if not model.config.data_dir:
       raise InputError(f'--teacher={config.teacher}: {error}') from error
-    other = datasets.open_dataset(dataset.name, own)
-    model.check_dataset(other)
-    seen = datasets.load_split(
-      other, split.name, model.vocabulary, config.feature_cache_mb
+    source = datasets.open_dataset(dataset.name, model.config.data_dir)
+    model.check_dataset(source)
+  if source is dataset and not model.sees_photos_of(dataset):
+    return split
+  seen = model.load_split(source, split.name, config)
+  if set(split.image_ids) - set(seen.image_ids):
+    raise InputError(
+      f'--teacher={config.teacher} was trained on other images than those of '
+      f'{dataset.place}: give one that was trained on the same captions.'
     )
-    if sorted(seen.image_ids) != sorted(split.image_ids):
-      raise InputError(
-        f'--teacher={config.teacher} was trained on other images than those of '
-        f'{dataset.place}: give one that was trained on the same captions.'
-      ) from error
-    return _reordered(split, seen)
-  return split
+  return _reordered(split, seen)
 
 
 def _reordered(

@@ -48,11 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument('--keep', help='where P(w|I) is kept, to be read again')
   args = parser.parse_args(argv)
   kept = pathlib.Path(args.keep) if args.keep else None
+  of = f'{args.model_file} {args.data_dir} {args.images} {args.captions}'
   if kept and kept.exists():
     with np.load(kept) as archive:
       arrays = dict(archive)
+    if str(arrays['of']) != of:
+      parser.error(f'{kept} is of {arrays["of"]}: name another file.')
   else:
-    arrays = _compute(args)
+    arrays = {**_compute(args), 'of': np.asarray(of)}
     if kept:
       np.savez(kept, **arrays)
   tell(arrays)

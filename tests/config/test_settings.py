@@ -49,10 +49,7 @@ def test_what_is_remembered_is_chosen_with_the_model():
 def test_each_task_has_its_function_and_its_facts():
   assert list(tasks.FUNCTIONS) == list(config_lib.TASKS)
   facts = config_lib.TASKS.items()
-  assert {name for name, task in facts if not task.shared} == {
-    'export',
-    'report',
-  }
+  assert {name for name, task in facts if not task.shared} == {'report'}
   assert {name for name, task in facts if task.writes_workdir} == {
     'train_and_evaluate',
     'train',

@@ -103,9 +103,11 @@ def test_photos_of_some_images(split, monkeypatch):
   assert len(photos) == len(records) and photos[0] == records[0]['photo']
 
 
-def test_no_image_left_is_told(split):
+def test_a_fold_of_all_or_none_is_told(split):
   one = folds.select(split, np.asarray([0]))
-  fold = next(f for f in ('1/2', '2/2') if folds.is_in(one.image_ids, f)[0])
-  with pytest.raises(InputError, match='leaves none of the 1 images'):
-    folds.without(one, fold)
+  first = folds.is_in(one.image_ids, '1/2')[0]
+  for fold in ('1/2', '2/2'):
+    what = 'all' if (fold == '1/2') == first else 'none'
+    with pytest.raises(InputError, match=f'holds {what} of the 1 images'):
+      folds.without(one, fold)
   assert folds.without(split, '') is split

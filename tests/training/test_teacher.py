@@ -1,6 +1,7 @@
 """What a teacher says: asked, kept, beside its words, of unread captions."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import small_models
 import tiny_run
 
+from mrnn_jax import config as config_lib
 from mrnn_jax import models, stored_model
 from mrnn_jax.data import datasets, folds, input_pipeline
 from mrnn_jax.data.vocabulary import PAD
@@ -186,3 +188,56 @@ def test_teachers_that_do_not_go_together_are_refused(
     )
     with pytest.raises(InputError, match=message):
       loop.train(config)
+
+
+def test_a_student_of_a_fold_is_taught_about_its_images(
+  fold_models, tiny_data_dir, tmp_path
+):
+  """What was said of other images, in the same workdir, is not taken."""
+  split, size = training_split(tiny_data_dir)
+  for fold, asked in (('1/2', 1), ('2/2', 0)):
+    workdir = tmp_path / 'student'
+    shutil.rmtree(workdir / checkpoint_lib.FOLDER, ignore_errors=True)
+    config = tiny_run.config(
+      workdir,
+      tiny_data_dir,
+      teacher=','.join(map(str, fold_models)),
+      teacher_words=2,
+      num_epochs=0.1,
+      held_out_fold=fold,
+    )
+    loop.train(config)
+    said = np.load(workdir / teacher.FILE)
+    own = folds.without(split, fold)
+    assert len(said['words']) == own.lengths.sum()
+    probs = probabilities(fold_models[asked], own, 0, size)
+    np.testing.assert_array_equal(
+      said['words'][: own.lengths[0]], np.argsort(-probs, axis=-1)[:, :2]
+    )
+
+
+def test_a_start_that_has_read_the_fold_is_refused(
+  fold_models, tiny_data_dir, tmp_path
+):
+  config = tiny_run.config(
+    tmp_path, tiny_data_dir, init_from=str(fold_models[0]), held_out_fold='2/2'
+  )
+  with pytest.raises(InputError, match='has read that part of the training'):
+    loop.train(config)
+
+
+def test_what_is_fitted_leaves_a_fold_out_too(tiny_data_dir, tmp_path, capsys):
+  split, _ = training_split(tiny_data_dir)
+  loop.train(
+    config_lib.Config(
+      task='train',
+      dataset='tiny',
+      data_dir=str(tiny_data_dir),
+      workdir=str(tmp_path),
+      min_word_count=1,
+      model='ngram',
+      held_out_fold='1/2',
+    )
+  )
+  count = len(folds.without(split, '1/2').owner)
+  assert f'fitted to {count} captions' in capsys.readouterr().out
