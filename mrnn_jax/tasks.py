@@ -178,26 +178,25 @@ def _open(model: TrainedModel, config: Config) -> datasets.Dataset:
   return dataset
 
 
+def _warn(text: str) -> None:
+  """Tell on stderr, also with --quiet, what a task goes on without."""
+  if parallel.is_first():
+    print(f'note: {text}', file=sys.stderr)
+
+
 def _with_drawn(
   model: TrainedModel, dataset: datasets.Dataset, config: Config
 ) -> TrainedModel:
-  """Return a model that carries training images, to estimate P(w) from.
-
-  Ensembles of models that carry other ones have none; the dataset has.
-  """
+  """Return a model that carries training images, where an ensemble lacks any."""
   from mrnn_jax.evaluation.reranking import NUM_IMAGES
 
   wanted = max(config.norm_images, NUM_IMAGES if config.rerank else 0)
-  if len(model.norm_features) or not (model.writes and model.model.sees_images):
-    return model
-  if not wanted:
+  estimates = wanted and model.writes and model.model.sees_images
+  if len(model.norm_features) or not estimates:
     return model
   words = dataset.vocabulary(model.config.min_word_count)
   if dataset.name != model.dataset['name'] or words != model.vocabulary:
-    say(
-      f'note: {dataset.place} is not what the models were trained on: no '
-      'training images are drawn from it for P(w)'
-    )
+    _warn(f'no images are drawn for P(w): not trained on {dataset.place}')
     return model
   say(f'note: {wanted} training images of {dataset.place} are drawn for P(w)')
   drawn = model.draw_training_images(dataset, config, wanted)
@@ -378,7 +377,7 @@ def export(config: Config) -> None:
     try:
       model = _with_drawn(model, _open(model, config), config)
     except InputError as error:
-      say(f'note: the file has no training images for P(w): {error}')
+      _warn(f'the file has no training images for P(w): {error}')
   if not parallel.is_first():
     return
   model.save(path, model.num_norm_images(config.norm_images))
