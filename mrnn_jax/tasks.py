@@ -187,7 +187,7 @@ def _warn(text: str) -> None:
 def _with_drawn(
   model: TrainedModel, dataset: datasets.Dataset, config: Config
 ) -> TrainedModel:
-  """Return a model that carries training images, where an ensemble lacks any."""
+  """Return a model with training images, where an ensemble has none."""
   from mrnn_jax.evaluation.reranking import NUM_IMAGES
 
   wanted = max(config.norm_images, NUM_IMAGES if config.rerank else 0)
